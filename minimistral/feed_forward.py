@@ -1,0 +1,18 @@
+"""The feed-forward block, SwiGLU: one half of what it computes decides how much of the other half passes."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FeedForward(nn.Module):
+    """w2(silu(w1 x) · w3 x) (Shazeer, arXiv 2002.05202, equation 6, without biases). (..., C) to (..., C)."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.w1 = nn.Linear(dim, hidden_dim, bias=False)  # gate
+        self.w2 = nn.Linear(hidden_dim, dim, bias=False)  # down: writes to the residual stream
+        self.w3 = nn.Linear(dim, hidden_dim, bias=False)  # up
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = F.silu(self.w1(x)), self.w3(x)  # (..., F) each
+        return self.w2(gate * up)  # (..., C)
