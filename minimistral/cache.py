@@ -1,5 +1,7 @@
 """The rolling cache: the keys and values of the last W tokens, the newest written over the oldest."""
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -63,6 +65,33 @@ class RollingCache:
     def nbytes(self) -> int:
         """Bytes of keys and values in all layers."""
         return sum(layer.k.nbytes + layer.v.nbytes for layer in self.layers)
+
+    def keep_rows(self, rows: list[int]) -> None:
+        """Let go of all rows but these, layer by layer: a batch goes on without the rows that are finished."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        for layer in self.layers:
+            layer.k, layer.v = layer.k[index], layer.v[index]
+        self.positions = self.positions[index]
+        self._seen = [self._seen[row] for row in rows]
+        self.batch_size = len(rows)
+
+    def take_rows(self, rows: list[int]) -> "RollingCache":
+        """A cache of copies of these rows; `put_rows` brings it back."""
+        part = copy(self)
+        part.layers = [copy(layer) for layer in self.layers]
+        for layer in part.layers:
+            layer.whole = part
+        part.keep_rows(rows)
+        return part
+
+    def put_rows(self, rows: list[int], part: "RollingCache") -> None:
+        """Overwrite these rows with those of `part`, in the order given."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        for ours, theirs in zip(self.layers, part.layers):
+            ours.k[index], ours.v[index] = theirs.k, theirs.v
+        self.positions[index] = part.positions
+        for row, seen in zip(rows, part._seen):
+            self._seen[row] = seen
 
     def begin(self, n_new: int, lengths: list[int] | None = None) -> Tensor:
         """Announce a call with n_new tokens a row, of which lengths are real; returns their positions, (T,) or (B, T).
