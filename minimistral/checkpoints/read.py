@@ -1,0 +1,104 @@
+"""Loading a checkpoint: find its files, check everything that can be known without reading weights, then map them in."""
+
+import os
+import warnings
+
+import torch
+from torch import Tensor
+
+from minimistral.checkpoints.catalog import read_catalog
+from minimistral.checkpoints.entry import FLOATS, Entry
+from minimistral.checkpoints.errors import CheckpointError
+from minimistral.checkpoints.folder import LAYOUTS, Checkpoint, find_checkpoint
+from minimistral.checkpoints.match import match, second_head
+from minimistral.checkpoints.names import Piece
+from minimistral.checkpoints.place import find_folder
+from minimistral.tokenizer import Tokenizer, find_tokenizer
+from minimistral.transformer import Transformer
+
+
+def load(
+    name_or_path: str | os.PathLike,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    quantize: str | None = None,
+    layout: str = "auto",
+) -> tuple[Transformer, Tokenizer | None]:
+    """A model in eval mode, and its tokenizer (None where the folder has none).
+
+    name_or_path: a bundled name, a folder in native or hub layout, or a hub id. layout: "native" or "hub" chooses one
+    of two. device "auto": a GPU where there is one. dtype "auto": the file's. CheckpointError says what is wrong with
+    which file and tensor; ValueError, which argument.
+    """
+    if layout not in ("auto", *LAYOUTS):
+        raise ValueError(f"layout={layout!r}: choose 'auto', {' or '.join(map(repr, LAYOUTS))}.")
+    if quantize is not None:
+        raise ValueError(f"quantize={quantize!r}: this version loads weights as they are; leave quantize=None.")
+    device, dtype = _device(device), _dtype(dtype)
+    folder = find_folder(name_or_path)
+    checkpoint = find_checkpoint(folder, layout)
+    tokenizer_path = find_tokenizer(folder)
+    tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
+    model = _load_model(checkpoint, device, dtype)
+    for note in checkpoint.notes:
+        warnings.warn(note, stacklevel=2)
+    return model, tokenizer
+
+
+def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Transformer:
+    catalog, config = read_catalog(checkpoint.weights), checkpoint.config_file.config
+    pieces = match(catalog, checkpoint.layout, checkpoint.config_file)  # from here on all sizes are those of the files
+    dtype = dtype or _stored_dtype(pieces, catalog, checkpoint.config_file.dtype)
+    with torch.device("meta"):
+        model = Transformer(config)
+    weights: dict[str, Tensor] = {}
+    for piece in pieces:
+        tensors = piece.unpack(catalog[piece.name].read())
+        weights.update({name: tensor.to(device, dtype) for name, tensor in zip(piece.weights, tensors, strict=True)})
+    if head := second_head(catalog, config):
+        embeddings = next(piece.name for piece in pieces if piece.weights == ("tok_embeddings.weight",))
+        _check_tied(catalog[head], catalog[embeddings], head)
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model.eval()
+
+
+def _stored_dtype(pieces: list[Piece], catalog: dict[str, Entry], stated: str | None) -> torch.dtype:
+    """The files' dtype. Where they mix several: the one the config states, else the one that holds them all."""
+    dtypes = {catalog[piece.name].dtype for piece in pieces}
+    if len(dtypes) > 1 and stated is not None and getattr(torch, stated, None) in FLOATS.values():
+        return getattr(torch, stated)
+    result = dtypes.pop()
+    for other in dtypes:
+        result = torch.promote_types(result, other)
+    return result
+
+
+def _check_tied(head: Entry, embeddings: Entry, name: str) -> None:
+    one, other = head.read(), embeddings.read()
+    if one.dtype != other.dtype or not torch.equal(one.view(torch.uint8), other.view(torch.uint8)):
+        raise CheckpointError(
+            f"{head.file}: tensor {name} differs from the embeddings, and the config says that both are one. "
+            "If they are not, set tie_word_embeddings (params.json: tied_embeddings) to false."
+        )
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={device!r} cannot be used here ({reason}). Choose 'auto' or 'cpu'.") from error
+    return chosen
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype | None:
+    """None stands for "auto"."""
+    chosen = None if dtype == "auto" else getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if chosen is not None and chosen not in FLOATS.values():
+        raise ValueError(f"dtype={dtype!r}: choose 'auto', 'float32', 'bfloat16', 'float16' or 'float64'.")
+    return chosen
