@@ -42,7 +42,7 @@ def generate(
         return new_ids
 
     cache = model.make_cache(len(prompts), max(map(len, prompts)) + max_new_tokens)
-    logits = _read(model, prompts, cache)  # (B, V)
+    logits = read(model, prompts, cache)  # (B, V)
     running = list(range(len(prompts)))  # the prompt that each row of the cache and of the logits belongs to
     while True:
         chosen = [sampling.choose(logits[row], generators[i]) for row, i in enumerate(running)]
@@ -57,7 +57,7 @@ def generate(
         if len(going_on) < len(running):
             cache.keep_rows(going_on)
         running = [running[row] for row in going_on]
-        logits = _read(model, [[chosen[row]] for row in going_on], cache)
+        logits = read(model, [[chosen[row]] for row in going_on], cache)
 
 
 def stream(
@@ -71,7 +71,7 @@ def stream(
     seed: int | None = None,
     stop_ids: Iterable[int] | int = (2,),
 ) -> Iterator[int]:
-    """Yield the new ids one by one: the same ids as `generate(model, [ids], …)[0]`. Bad arguments raise here, not at the first `next`.
+    """Yield the new ids one by one, the same as `generate(model, [ids], …)[0]`. Bad arguments raise at the call.
 
     With a `cache` (of one row) it goes on where the cache stands, and `ids` are only the tokens that the cache has not
     seen. The rule to continue by: once the first id was yielded, the cache holds `ids` and every id yielded so far, also
@@ -101,18 +101,18 @@ def _stream(
 ) -> Iterator[int]:
     if max_new_tokens == 0:
         return
-    logits = _read(model, [ids], cache)
+    logits = read(model, [ids], cache)
     for _ in range(max_new_tokens):
         token_id = sampling.choose(logits[0], generator)
         if token_id in stops:
             return
         # Written before it is yielded: the consumer may stop here, and the cache must then hold what they have seen.
-        logits = _read(model, [[token_id]], cache)
+        logits = read(model, [[token_id]], cache)
         yield token_id
 
 
 @torch.inference_mode()
-def _read(model: Transformer, rows: list[list[int]], cache: RollingCache) -> Tensor:
+def read(model: Transformer, rows: list[list[int]], cache: RollingCache) -> Tensor:
     """Give each row's tokens to the model, PREFILL_CHUNK at a time; the logits after each row's last one, (B, V), on the CPU."""
     logits = torch.empty(len(rows), model.config.vocab_size)
     for start in range(0, max(map(len, rows)), PREFILL_CHUNK):

@@ -29,7 +29,10 @@ class Sampling:
             )
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """The distribution to draw from: float64 [V] on the CPU, zero where a filter removed the token. Order: temperature, top_k, top_p."""
+        """The distribution to draw from: logits (V,) to float64 (V,) on the CPU, 0 where a filter removed the token.
+
+        The order is temperature, top_k, top_p, as in transformers.
+        """
         if self.temperature == 0:
             raise ValueError(
                 "at temperature 0 nothing is drawn: the likeliest token is taken. Choose a temperature > 0."
@@ -38,18 +41,17 @@ class Sampling:
         scores = logits.detach().float().cpu().double()  # (V,)
         scores = (scores - scores.max()) / self.temperature
         if self.top_k is not None and self.top_k < len(scores):
-            scores = scores.masked_fill(
-                scores < scores.topk(self.top_k).values[-1], -math.inf
-            )  # ties with the k-th stay
+            kth = scores.topk(self.top_k).values[-1]
+            scores = scores.masked_fill(scores < kth, -math.inf)  # ties with the k-th stay
         kept = scores.softmax(dim=-1)
         if self.top_p < 1:
             mass, token_ids = kept.sort(descending=True, stable=True)
             likelier = mass.cumsum(dim=-1) - mass  # what stands before each token: the one that crosses top_p stays
-            kept[token_ids[(likelier >= self.top_p)]] = 0.0
+            kept[token_ids[likelier >= self.top_p]] = 0.0
         return kept / kept.sum()
 
     def choose(self, logits: Tensor, generator: torch.Generator) -> int:
-        """The next token's id for one row of logits [V]. One random number a token, from `generator` on the CPU."""
+        """The next token's id for one row of logits (V,). One random number a token, from `generator` on the CPU."""
         likeliest = int(logits.argmax())
         if not logits[likeliest].isfinite():  # argmax finds NaN before any number
             raise ValueError(
