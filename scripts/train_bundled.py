@@ -1,0 +1,125 @@
+"""Trains the tokenizer and the two bundled models, tiny-mistral and tiny-mixtral, from the course's texts.
+
+    python scripts/train_bundled.py tokenizer --packages FOLDER
+    python scripts/train_bundled.py tiny-mistral --packages FOLDER --state FOLDER
+
+Run it again after an interruption: it goes on where it stood. Both models see the same tokens in the same order.
+"""
+
+import argparse
+import math
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+import torch.nn.functional as F
+
+from minimistral import ModelConfig, Tokenizer, Transformer, save
+from minimistral.sources import DOMAINS, Document, documents
+from minimistral.train import TrainConfig, train
+
+PRETRAINED = Path(__file__).parents[1] / "minimistral" / "pretrained"
+SHARES = dict(drama=0.25, prose=0.25, spanish=0.20, python=0.15, mathematics=0.15)  # of the training bytes
+TOTAL_BYTES = 24_000_000  # of the mixture: more than the recipe reads
+TOKENIZER_BYTES = 800_000  # of each domain, held-out documents left out
+RECIPE = TrainConfig(
+    steps=4_000, batch_size=8, context=256, learning_rate=2e-3, final_learning_rate=1e-4, warmup_steps=200,
+    balance_loss=0.01, seed=0, evaluate_every=500, save_every=100,
+)  # fmt: skip
+
+
+def train_tokenizer(texts: dict[str, list[Document]], path: Path) -> None:
+    """A sentencepiece BPE vocabulary of 2,048 pieces with Mistral's settings: byte fallback, single digits, no clean-up."""
+    lines = []
+    for domain in DOMAINS:
+        size = 0
+        for document in shuffled(texts[domain], seed=1):
+            part = document.text[:40_000]
+            lines += [line for line in part.split("\n") if line]
+            size += len(part.encode())
+            if size >= TOKENIZER_BYTES:
+                break
+    prefix = path.with_suffix("")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_prefix=str(prefix), model_type="bpe", vocab_size=2048,
+        byte_fallback=True, split_digits=True, character_coverage=0.9999, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, max_sentence_length=16_384,
+        unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2,
+    )  # fmt: skip
+    prefix.with_suffix(".vocab").unlink()
+
+
+def shuffled(items: Iterable, seed: int) -> list:
+    items = list(items)
+    random.Random(seed).shuffle(items)
+    return items
+
+
+def encode(document: Document, tokenizer: Tokenizer) -> list[int]:
+    return tokenizer.encode(document.text, bos=True, eos=True)
+
+
+def mixture(texts: dict[str, list[Document]], tokenizer: Tokenizer) -> torch.Tensor:
+    """One long text: each domain's training documents, shuffled, as often as its share of TOTAL_BYTES asks for."""
+    parts = []
+    for domain in DOMAINS:
+        left = SHARES[domain] * TOTAL_BYTES
+        ids = {document.title: np.array(encode(document, tokenizer), dtype=np.uint16) for document in texts[domain]}
+        for turn in range(1000):
+            for document in shuffled(texts[domain], seed=turn):
+                if left <= 0:
+                    break
+                parts.append(ids[document.title])
+                left -= len(document.text.encode())
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))
+
+
+@torch.no_grad()
+def bits_a_byte(model: Transformer, texts: list[Document], tokenizer: Tokenizer, context: int) -> float:
+    """Mean over held-out documents, cut into rows of `context` tokens that start afresh; bits over UTF-8 bytes."""
+    bits = n_bytes = 0.0
+    for document in texts:
+        ids = torch.tensor(encode(document, tokenizer))
+        n_bytes += len(document.text.encode())
+        for start in range(0, len(ids) - 1, context):
+            row = ids[start : start + context + 1][None]
+            loss = F.cross_entropy(model(row[:, :-1])[0], row[0, 1:], reduction="sum")
+            bits += loss.item() / math.log(2)
+    return bits / n_bytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["tokenizer", "tiny-mistral", "tiny-mixtral"])
+    parser.add_argument("--packages", type=Path, required=True, help="where downloaded packages are kept")
+    parser.add_argument("--state", type=Path, help="where the unfinished run is kept")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    train_texts = {domain: [] for domain in DOMAINS}
+    held_out = {domain: [] for domain in DOMAINS}
+    for document in documents(args.packages):
+        (held_out if document.held_out else train_texts)[document.domain].append(document)
+    tokenizer_file = PRETRAINED / "tiny-tokenizer" / "tokenizer.model"
+    if args.what == "tokenizer":
+        tokenizer_file.parent.mkdir(parents=True, exist_ok=True)
+        train_tokenizer(train_texts, tokenizer_file)
+        return
+
+    tokenizer = Tokenizer(tokenizer_file)
+    tokens = mixture(train_texts, tokenizer)
+    check = torch.tensor([i for domain in DOMAINS for i in encode(held_out[domain][0], tokenizer)[:8_193]])
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig.preset(args.what))
+    train(model, tokens, RECIPE, held_out=check, folder=args.state / args.what)
+    for domain in DOMAINS:
+        print(f"{domain}: {bits_a_byte(model, held_out[domain], tokenizer, RECIPE.context):.3f} bits a byte")
+    save(model.bfloat16(), PRETRAINED / args.what, tokenizer=tokenizer, overwrite=True)
+
+
+if __name__ == "__main__":
+    main()
