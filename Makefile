@@ -1,0 +1,29 @@
+PYTHON ?= python3
+
+.PHONY: lab test test-fast bench update notebooks clean
+
+lab:  ## the environment, then JupyterLab (LAB_ARGS="--no-browser --port 8899" passes through)
+	@$(PYTHON) start.py lab
+
+test:  ## everything
+	@$(PYTHON) start.py test
+
+test-fast:  ## without notebooks and browser
+	@$(PYTHON) start.py test --fast
+
+bench: env  ## the library against transformers, alone on the machine
+	@$(PY) -m benchmarks
+
+update:  ## new chapters into my-course/, answers carried over
+	@$(PYTHON) start.py update
+
+notebooks: env  ## run every chapter and write its outputs
+	@$(PY) scripts/notebooks.py run chapters/*.ipynb
+
+env:
+	@$(PYTHON) start.py env
+
+PY = .venv/bin/python
+
+clean:
+	rm -rf .venv build dist *.egg-info .ruff_cache .pytest_cache
