@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TOKEN_BLOCK = 1024  # a long prompt passes in blocks: fresh memory for (T, F) at once costs more time than the arithmetic saves
+TOKEN_BLOCK = (
+    1024  # a long prompt passes in blocks: fresh memory for (T, F) at once costs more time than the arithmetic saves
+)
 
 
 class FeedForward(nn.Module):

@@ -78,7 +78,7 @@ def stream(
     when the consumer stops early. A stop id is neither yielded nor in the cache: a chat starts its next turn with it.
     """
     sampling = Sampling(temperature, top_p, top_k)
-    (ids,) = _checked_prompts([ids], model.config.vocab_size)
+    ids = _checked_ids(ids, "ids", model.config.vocab_size)
     _check_count(max_new_tokens)
     stops = _checked_stops(stop_ids)
     generator = _generator(seed, 0)
@@ -134,25 +134,23 @@ def _checked_prompts(prompts: Sequence[Sequence[int]], vocab_size: int) -> list[
             f"prompts is a {type(prompts).__name__}. Give a list of lists of token ids, one list a prompt: "
             "generate(model, [tokenizer.encode(text, bos=True)])."
         )
-    return [_checked_ids(ids, i, vocab_size) for i, ids in enumerate(prompts)]
+    if any(is_integer(ids) for ids in prompts):
+        raise ValueError("prompts holds numbers where lists belong. For a single prompt write [ids], a list in a list.")
+    return [_checked_ids(ids, f"prompt {i}", vocab_size) for i, ids in enumerate(prompts)]
 
 
-def _checked_ids(ids: Sequence[int], which: int, vocab_size: int) -> list[int]:
-    if is_integer(ids):
-        raise ValueError(
-            f"prompt {which} is the number {ids}, not a list. For a single prompt write [ids], a list in a list."
-        )
+def _checked_ids(ids: Sequence[int], name: str, vocab_size: int) -> list[int]:
     if not isinstance(ids, (list, tuple)):
         raise ValueError(
-            f"prompt {which} is a {type(ids).__name__}. Give a list of token ids: "
+            f"{name} is a {type(ids).__name__}. Give a list of token ids: "
             "tokenizer.encode(text, bos=True) for text, .tolist() for a tensor."
         )
     if not ids:
-        raise ValueError(f"prompt {which} is empty, and a model goes on from a token. Give at least bos: [1].")
+        raise ValueError(f"{name} is empty, and a model goes on from a token. Give at least bos: [1].")
     for position, token_id in enumerate(ids):
         if not is_integer(token_id) or not 0 <= token_id < vocab_size:
             raise ValueError(
-                f"prompt {which} has {token_id!r} at position {position}. Token ids are whole numbers from 0 to {vocab_size - 1}."
+                f"{name} has {token_id!r} at position {position}. Token ids are whole numbers from 0 to {vocab_size - 1}."
             )
     return [int(token_id) for token_id in ids]
 

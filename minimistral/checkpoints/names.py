@@ -84,7 +84,7 @@ def fused_pieces(config: ModelConfig) -> Iterator[Piece]:
             up = tuple(f"{expert}.{e}.{w}.weight" for e in range(E) for w in ("w1", "w3"))
             down = tuple(f"{expert}.{e}.w2.weight" for e in range(E))
             yield Piece(f"{before}mlp.experts.gate_up_proj", (E, 2 * F, C), up, lambda t: t.reshape(2 * E, F, C))
-            yield Piece(f"{before}mlp.experts.down_proj", (E, C, F), down)
+            yield Piece(f"{before}mlp.experts.down_proj", (E, C, F), down, list)
         elif not rest:
             yield piece
 

@@ -5,6 +5,7 @@ tensors. torch.load(weights_only=True) then applies its own, somewhat wider, rul
 """
 
 import pickletools
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,10 @@ from minimistral.checkpoints.fields import shortened
 from minimistral.checkpoints.json_files import refuse_impostors
 
 MAX_PICKLE_BYTES = 10_000_000  # Mixtral's has 0.2 MB: names, shapes and where the bytes lie
-HARMLESS = {
-    "collections OrderedDict",
-    "torch Size",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    "torch.storage UntypedStorage",
-    *(f"torch {kind}Storage" for kind in ("Half", "BFloat16", "Float", "Double")),
-    # What these hold is refused below, by the tensor's name.
-    *(
-        f"torch {kind}Storage"
-        for kind in ("Int", "Long", "Short", "Char", "Byte", "Bool", "ComplexFloat", "ComplexDouble")
-    ),
-}
+HARMLESS = re.compile(
+    r"collections OrderedDict|torch Size|torch\._utils _rebuild_(tensor_v[23]|parameter)"
+    r"|torch (\w+Storage|bfloat16|float\d\w+|u?int\d+)|torch\.storage UntypedStorage"
+)
 
 
 def open_pickle(path: Path) -> dict[str, Entry]:
@@ -73,7 +65,7 @@ def _check_program(path: Path, program: bytes) -> None:
     for instruction, argument, _ in pickletools.genops(program):
         if instruction.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"):
             wanted = f"the instruction {instruction.name}"
-        elif instruction.name == "GLOBAL" and argument not in HARMLESS:
+        elif instruction.name == "GLOBAL" and not HARMLESS.fullmatch(argument):
             wanted = shortened(argument.replace(" ", "."))
         else:
             continue

@@ -28,7 +28,7 @@ def find_folder(name_or_path: str | os.PathLike) -> Path:
 
 def bundled_names() -> list[str]:
     """The models that come with the package."""
-    return sorted(entry.name for entry in BUNDLED.iterdir() if entry.is_dir()) if BUNDLED.is_dir() else []
+    return sorted(path.parent.name for path in BUNDLED.glob("*/params.json"))
 
 
 def _from_hub(model_id: str) -> Path:

@@ -40,7 +40,13 @@ def load(
     tokenizer_path = find_tokenizer(folder)
     tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
     model = _load_model(checkpoint, device, dtype)
-    for note in checkpoint.notes:
+    notes = list(checkpoint.notes)
+    if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
+        notes.append(
+            f"{tokenizer.path}: has {tokenizer.vocab_size:,} ids, and the model knows {model.config.vocab_size:,}: "
+            "it will refuse the others. Is it this model's tokenizer?"
+        )
+    for note in notes:
         warnings.warn(note, stacklevel=2)
     return model, tokenizer
 

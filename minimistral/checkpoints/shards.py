@@ -56,7 +56,11 @@ def write_tensors(
     for i, run in enumerate(runs, start=1):
         file_name = f"{stem}.safetensors" if len(runs) == 1 else f"{stem}-{i:05}-of-{len(runs):05}.safetensors"
         placed |= dict.fromkeys(run, file_name)
-        save_file(_apart({name: tensors[name]() for name in run}), folder / file_name, metadata={"format": "pt"})
+        path = folder / file_name
+        path.touch()
+        usual_mode = path.stat().st_mode  # safetensors gives its file to the owner alone
+        save_file(_apart({name: tensors[name]() for name in run}), path, metadata={"format": "pt"})
+        path.chmod(usual_mode)
     if len(runs) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(placed.items()))}
         write_json(folder / f"{stem}.safetensors.index.json", index)
