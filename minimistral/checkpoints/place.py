@@ -4,22 +4,25 @@ import os
 import re
 from pathlib import Path
 
-from minimistral.checkpoints.errors import CheckpointError
+from minimistral.checkpoints.catalog import read_catalog
+from minimistral.checkpoints.errors import CheckpointError, naming
+from minimistral.checkpoints.folder import find_checkpoint
 
 BUNDLED = Path(__file__).parent.parent / "pretrained"
 
 
 def find_folder(name_or_path: str | os.PathLike) -> Path:
     """The folder meant; CheckpointError says what was tried. A bundled name goes before a folder of the same name."""
-    if not isinstance(name_or_path, (str, os.PathLike)) or not os.fspath(name_or_path):
+    if not isinstance(name_or_path, (str, os.PathLike)) or not isinstance(os.fspath(name_or_path) or 0, str):
         raise ValueError(f"load({name_or_path!r}): give a bundled name, a folder or a hub id such as 'org/model'.")
-    path = Path(os.path.expanduser(name_or_path))
+    path = Path(name_or_path).expanduser()
     if isinstance(name_or_path, str) and name_or_path in bundled_names():
         return BUNDLED / name_or_path
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise CheckpointError(f"{path}: is a file; give the folder it lies in.")
+    with naming(path):
+        if path.is_dir():
+            return path
+        if path.exists():
+            raise CheckpointError(f"{path}: is a file; give the folder it lies in.")
     if isinstance(name_or_path, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name_or_path):
         return _from_hub(name_or_path)
     bundled = ", ".join(bundled_names()) or "none in this version"
@@ -40,8 +43,10 @@ def _from_hub(model_id: str) -> Path:
             f"{model_id}: no such folder here. To read it from the Hugging Face hub, `pip install huggingface_hub`."
         ) from None
     try:
-        return Path(snapshot_download(model_id, local_files_only=True))
-    except Exception:  # not in the cache: its own error types differ between versions
+        cached = Path(snapshot_download(model_id, local_files_only=True))
+        read_catalog(find_checkpoint(cached).weights)  # a download that was interrupted leaves a part
+        return cached
+    except Exception:  # nothing usable in the cache; huggingface_hub's own error types differ between versions
         pass
     try:
         files = files_worth_having(HfApi().list_repo_files(model_id))
