@@ -1,0 +1,29 @@
+"""`python -m experiments`: what there is; `python -m experiments NAME …`: repeat these; `all`: repeat everything."""
+
+import argparse
+import sys
+
+from experiments import runner
+from experiments.window_cliff import WINDOW_CLIFF
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (WINDOW_CLIFF,)}
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or of: {', '.join(EXPERIMENTS)}")
+    parser.add_argument("--fresh", action="store_true", help="repeat runs that are stored already")
+    options = parser.parse_args(arguments)
+    unknown = set(options.names) - {*EXPERIMENTS, "all"}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}. Choose from all, {', '.join(EXPERIMENTS)}.")
+    for name, experiment in EXPERIMENTS.items():
+        if not options.names:
+            print(f"{name:15} chapter {experiment.chapter}, about {experiment.minutes} minutes: {experiment.question}")
+        elif name in options.names or "all" in options.names:
+            runner.repeat(experiment, fresh=options.fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""What the notebooks show and ask: exercises that answer back, predictions, quizzes, progress, pictures and tools.
+
+Names are imported on first use, so that checking an exercise does not load a plotting library.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "check": "checking",
+    "hint": "hints",
+    "exercises": "registry",
+    "predict": "predictions",
+    "reveal": "predictions",
+    "quiz": "quizzes",
+    "keep": "keeping",
+    "kept": "keeping",
+    "show": "picture",
+    "show_source": "source",
+    "Picture": "picture",
+    "ReceptiveField": "tools.receptive_field",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'minimistral.lab' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"minimistral.lab.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""One exercise a file: t05_1.py holds 05.1 as `EXERCISE`."""
