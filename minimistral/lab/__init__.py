@@ -23,6 +23,8 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):
+    if name == "theme":
+        return import_module("minimistral.lab.theme")
     if name not in _HOME:
         raise AttributeError(f"module 'minimistral.lab' has no attribute {name!r}; it has {', '.join(__all__)}")
     value = getattr(import_module(f"minimistral.lab.{_HOME[name]}"), name)

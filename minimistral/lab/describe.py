@@ -30,6 +30,8 @@ def short(value: object) -> str:
 def shown(value: object) -> str:
     """A value as a learner reads it: small tables in full, large ones by their shape."""
     tensor = as_tensor(value) if isinstance(value, Tensor) else None
+    if tensor is not None and tensor.ndim == 1 and len(tensor) <= SHOWN_COLUMNS:
+        return "  " + _numbers(tensor)
     if tensor is None or tensor.ndim != 2 or tensor.shape[0] > SHOWN_ROWS or tensor.shape[1] > SHOWN_COLUMNS:
         return "  " + short(value)
     return "\n".join("  " + _numbers(row) for row in tensor)

@@ -51,3 +51,10 @@ def figure(*grid: int, size: tuple[float, float] = WIDE, **options):
     with matplotlib.rc_context(SETTINGS):
         drawing = Figure(figsize=size)
         yield drawing, drawing.subplots(*grid, **options)
+
+
+def two_colours(off: str, on: str):
+    """A colour map for a mask: one colour for False, one for True."""
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([off, on])
