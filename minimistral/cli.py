@@ -1,0 +1,161 @@
+"""The `minimistral` command. Every command is a thin call into the library.
+
+Nothing heavy is imported at the top: `minimistral --help` must answer before torch would have loaded.
+"""
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Build, run and measure Mistral 7B and Mixtral 8x7B from their parts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[
+    str, typer.Argument(help="A folder with a checkpoint (native or hub layout), or a bundled model's name.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(help="auto (the file's own), float32, bfloat16 or float16.")]
+
+
+def for_people(command: Callable) -> Callable:
+    """Turns what is wrong with the input into one red line and exit status 1; a bug keeps its traceback."""
+
+    @functools.wraps(command)
+    def run(*args, **kwargs):
+        warnings.showwarning = lambda message, *rest: say(f"note: {message}", "yellow")
+        try:
+            command(*args, **kwargs)
+        except BrokenPipeError:
+            raise  # typer ends quietly when the reader of our output has gone
+        except (ValueError, OSError, FloatingPointError, MemoryError) as error:
+            say(f"error: {error}" if str(error) else f"error: {type(error).__name__}", "red")
+            raise typer.Exit(1) from error
+
+    return run
+
+
+def say(message: str, color: str = "") -> None:
+    """One line on stderr, so that stdout holds nothing but results."""
+    typer.secho(" ".join(message.split()), fg=color or None, err=True)
+
+
+@app.command()
+@for_people
+def doctor() -> None:
+    """Check this machine: Python, torch, device, memory, disk, optional parts. Exit status 1 if something is missing."""
+    from minimistral.doctor import examine
+
+    marks = {True: ("ok", "green"), False: ("problem", "red"), None: ("note", "yellow")}
+    findings = examine()
+    for finding in findings:
+        mark, color = marks[finding.is_fine]
+        typer.echo(typer.style(f"{mark:>8}", fg=color) + f"  {finding.what:<15} {finding.found}")
+    if any(finding.is_fine is False for finding in findings):
+        typer.echo("\nSomething that the course needs is missing: see the lines marked 'problem'.")
+        raise typer.Exit(1)
+    typer.echo("\nEverything that the course needs is here.")
+
+
+@app.command()
+@for_people
+def generate(
+    model: Model,
+    prompt: Annotated[str | None, typer.Argument(help="The text to continue; - reads it from standard input.")] = None,
+    ids: Annotated[str | None, typer.Option(help="Token ids instead of text, such as 1,22557; prints ids.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="At most so many new tokens.")] = 64,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that reach this probability.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from so many of the likeliest tokens.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Continue a text, and write it as it comes."""
+    if (prompt is None) == (ids is None):
+        raise typer.BadParameter("give either a prompt or --ids, and not both.")
+    from itertools import chain
+
+    from minimistral import load, stream
+
+    loaded, tokenizer = load(model, device=device, dtype=dtype)
+    options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    if ids is not None:
+        for token_id in stream(loaded, parse_ids(ids), **options):
+            write(f"{token_id} ")
+    else:
+        if tokenizer is None:
+            raise ValueError(f"{model} has no tokenizer.model, so it cannot read text. Give token ids: --ids 1,22557")
+        prompt_ids = tokenizer.encode(sys.stdin.read() if prompt == "-" else prompt, bos=True)
+        new_ids = stream(loaded, prompt_ids, **options)
+        for text in tokenizer.decode_stream(chain(prompt_ids, new_ids)):
+            write(text)
+    write("\n")
+
+
+@app.command()
+@for_people
+def bench(
+    model: Annotated[str, typer.Argument(help="A preset's name (random weights) or a folder with a checkpoint.")] = (
+        "tiny-mistral"
+    ),
+    prompt_tokens: Annotated[int, typer.Option(help="Length of the prompt that is read.")] = 512,
+    new_tokens: Annotated[int, typer.Option(help="Tokens that are then generated.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Prompts at once.")] = 1,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Measure how many tokens a second a model reads and writes on this machine."""
+    from minimistral.speed import measure, prepare
+
+    speed = measure(prepare(model, device, dtype), prompt_tokens, new_tokens, batch_size)
+    typer.echo(speed.describe())
+
+
+@app.command()
+@for_people
+def train(
+    recipe: Annotated[Path | None, typer.Argument(help="A .toml file that says what to train on what.")] = None,
+    example: Annotated[bool, typer.Option("--example", help="Print a recipe to start from.")] = False,
+) -> None:
+    """Train a model as a recipe says. Run it again after an interruption: it goes on where the last state was saved."""
+    if (recipe is None) != example:
+        raise typer.BadParameter("give a recipe, or --example to see one.")
+    from minimistral.recipe import EXAMPLE, run_recipe
+
+    if example:
+        write(EXAMPLE)
+        return
+    folder = run_recipe(recipe)
+    say(f'The model is in {folder}. Try it: minimistral generate {folder} "Once"', "green")
+
+
+def parse_ids(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise ValueError(
+            f"--ids {text!r}: write whole numbers with commas between them, such as 1,22557,28725."
+        ) from None
+
+
+def write(text: str) -> None:
+    """To stdout at once. A model may write bytes that steer a terminal: those are made visible instead."""
+    if sys.stdout.isatty():
+        text = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def main() -> None:
+    for output in (sys.stdout, sys.stderr):
+        output.reconfigure(errors="replace")  # a console without Unicode shows ? instead of stopping half way
+    app()

@@ -1,0 +1,97 @@
+"""How fast a model reads and writes on this machine: what `minimistral bench` prints."""
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import torch
+from tqdm import tqdm
+
+from minimistral.config import PRESETS, ModelConfig
+from minimistral.doctor import memory_bytes
+from minimistral.generation import read
+from minimistral.transformer import Transformer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians of a few runs; tokens count all rows of the batch."""
+
+    read_per_second: float  # prompt tokens
+    written_per_second: float  # new tokens
+    cache_bytes: int
+    weight_bytes: int
+    where: str  # device, dtype and threads
+
+    def describe(self) -> str:
+        return "\n".join(
+            [
+                f"reading  {self.read_per_second:12,.0f} tokens/s",
+                f"writing  {self.written_per_second:12,.1f} tokens/s",
+                f"weights  {self.weight_bytes / 1e6:12,.1f} MB",
+                f"cache    {self.cache_bytes / 1e6:12,.1f} MB",
+                f"on       {self.where}",
+            ]
+        )
+
+
+def prepare(name: str, device: str = "auto", dtype: str = "auto") -> Transformer:
+    """The model in a folder, or a preset with random weights: speed does not depend on what the weights say."""
+    if Path(name).is_dir() or name not in PRESETS:
+        from minimistral import load  # brings in the readers, which random weights do without
+
+        return load(name, device=device, dtype=dtype)[0]
+    config = ModelConfig.preset(name)
+    device = torch.device(best_device() if device == "auto" else device)
+    dtype = DTYPES["float32" if device.type == "cpu" else "bfloat16"] if dtype == "auto" else DTYPES.get(dtype)
+    if dtype is None:
+        raise ValueError(f"that dtype is unknown. Choose from auto, {', '.join(DTYPES)}.")
+    needed, there = config.count_parameters().total * dtype.itemsize, memory_bytes()
+    if device.type == "cpu" and there and needed > there:
+        raise ValueError(f"{name} needs {needed / 1e9:.0f} GB in {dtype}, and this machine has {there / 1e9:.0f} GB.")
+    with torch.device("meta"):
+        model = Transformer(config).to(dtype)
+    model.to_empty(device=device)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(std=0.02) if weight.ndim > 1 else weight.fill_(1.0)
+    return model
+
+
+def measure(model: Transformer, prompt_tokens: int = 512, new_tokens: int = 64, batch_size: int = 1) -> Speed:
+    """Read random prompts and write on from them, three times after a warm-up, less often when that takes long."""
+    for name, value in (("prompt_tokens", prompt_tokens), ("new_tokens", new_tokens), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name}={value}: give 1 or more.")
+    weight = model.tok_embeddings.weight
+    prompts = torch.randint(model.config.vocab_size, (batch_size, prompt_tokens)).tolist()
+    reading, writing, started = [], [], time.perf_counter()
+    with tqdm(total=4 * new_tokens, unit="step", delay=2, leave=False) as bar:
+        while len(reading) < 4 and (len(reading) < 2 or time.perf_counter() - started < 30):
+            cache = model.make_cache(batch_size, prompt_tokens + new_tokens)
+            marks = [time.perf_counter()]
+            logits = read(model, prompts, cache)
+            for _ in range(new_tokens):
+                marks.append(time.perf_counter())
+                logits = read(model, logits.argmax(-1, keepdim=True).tolist(), cache)
+                bar.update()
+            marks.append(time.perf_counter())
+            reading.append(marks[1] - marks[0])
+            writing += [later - earlier for earlier, later in pairwise(marks[1:])]
+    return Speed(
+        read_per_second=batch_size * prompt_tokens / median(reading[1:]),  # the first run only warms up
+        written_per_second=batch_size / median(writing[new_tokens:]),
+        cache_bytes=cache.nbytes,
+        weight_bytes=sum(p.nbytes for p in model.parameters()),
+        where=f"{weight.device}, {str(weight.dtype).removeprefix('torch.')}, {torch.get_num_threads()} CPU threads",
+    )
+
+
+def best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,187 @@
+"""The `minimistral` command as a person meets it: a process of its own, its two streams, its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from minimistral import ModelConfig, MoEConfig, Tokenizer, Transformer, generate, load, save
+
+torch.set_num_threads(1)
+
+COMMANDS = ["doctor", "generate", "bench", "train"]
+SIZES = dict(dim=24, n_layers=2, n_heads=6, n_kv_heads=3, head_dim=10, hidden_dim=36, vocab_size=41)
+TINY_TOKENIZER = Path(__file__).parents[2] / "minimistral" / "pretrained" / "tiny-tokenizer" / "tokenizer.model"
+
+
+def run(*arguments, input=None, timeout=120):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "minimistral", *map(str, arguments)]
+    return subprocess.run(
+        command, input=input, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=timeout
+    )
+
+
+def refused(*arguments, **options):
+    """The one line on stderr of a command that fails; nothing else may be printed."""
+    done = run(*arguments, **options)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A mixture of experts with a window, in the native layout, without a tokenizer."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoints") / "native"
+    save(Transformer(ModelConfig(**SIZES, sliding_window=3, moe=MoEConfig(4, 2))), path)
+    return path
+
+
+@pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS]], ids=lambda c: " ".join(c) or "minimistral")
+def test_help_answers_without_loading_torch(command):
+    code = (
+        "import sys; sys.argv = ['minimistral', *sys.argv[1:]]\n"
+        "from minimistral.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'ipywidgets', 'sentencepiece'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+    assert seconds < 3  # the bench measures the promised 0.5 s on a quiet machine
+    if not command:
+        assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("layout", ["native", "hub"])
+def test_generate_writes_the_ids_that_the_library_gives(folder, tmp_path, layout):
+    model, _ = load(folder)
+    save(model, tmp_path / "copy", layout=layout)
+    done = run("generate", tmp_path / "copy", "--ids", "1, 5,6 7", "--max-new-tokens", 9)
+    assert done.returncode == 0, done.stderr
+    assert [int(word) for word in done.stdout.split()] == generate(model, [[1, 5, 6, 7]], max_new_tokens=9)[0]
+
+
+def test_generate_on_a_folder_that_transformers_saved(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(1)
+    config = transformers.MistralConfig(
+        vocab_size=41, hidden_size=24, intermediate_size=36, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, head_dim=8, sliding_window=4, eos_token_id=None,
+    )  # fmt: skip
+    theirs = transformers.MistralForCausalLM(config).eval()
+    theirs.save_pretrained(tmp_path / "saved")
+    done = run("generate", tmp_path / "saved", "--ids", "1,5,6", "--max-new-tokens", 12)
+    assert done.returncode == 0, done.stderr
+    ids = theirs.generate(torch.tensor([[1, 5, 6]]), max_new_tokens=12, do_sample=False, pad_token_id=0)
+    assert [int(word) for word in done.stdout.split()] == ids[0, 3:].tolist()
+
+
+def test_generate_continues_a_text_given_or_piped(tmp_path):
+    tokenizer = Tokenizer(TINY_TOKENIZER)
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(**SIZES | {"vocab_size": tokenizer.vocab_size}))
+    save(model, tmp_path / "m", tokenizer=tokenizer)
+    options = ["--max-new-tokens", 6, "--temperature", 1, "--seed", 3]
+    given = run("generate", tmp_path / "m", "To be, or", *options)
+    piped = run("generate", tmp_path / "m", "-", *options, input="To be, or")
+    assert given.returncode == piped.returncode == 0, given.stderr + piped.stderr
+    assert given.stdout == piped.stdout
+    ids = tokenizer.encode("To be, or", bos=True)
+    new = generate(model, [ids], max_new_tokens=6, temperature=1.0, seed=3)[0]
+    assert given.stdout == tokenizer.decode(ids + new) + "\n"
+
+
+def test_generate_refuses_in_one_line(folder, tmp_path):
+    assert "tokenizer" in refused("generate", folder, "some text")
+    assert "1,22557" in refused("generate", folder, "--ids", "1,two")
+    assert "41" in refused("generate", folder, "--ids", "1,400") or "40" in refused("generate", folder, "--ids", "400")
+    assert "warp" in refused("generate", folder, "--ids", "1", "--device", "warp")
+    assert "float17" in refused("generate", folder, "--ids", "1", "--dtype", "float17")
+    assert "temperature" in refused("generate", folder, "--ids", "1", "--temperature", "-1")
+    assert "nowhere" in refused("generate", tmp_path / "nowhere", "--ids", "1")
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused("generate", tmp_path / "empty", "--ids", "1")
+
+
+def test_generate_refuses_a_damaged_checkpoint_and_names_the_file(folder, tmp_path):
+    model, _ = load(folder)
+    save(model, tmp_path / "cut")
+    weights = tmp_path / "cut" / "consolidated.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "consolidated.safetensors" in refused("generate", tmp_path / "cut", "--ids", "1")
+
+
+def test_generate_wants_either_a_prompt_or_ids(folder):
+    for arguments in ([folder], [folder, "text", "--ids", "1"]):
+        done = run("generate", *arguments)
+        assert done.returncode == 2 and "--ids" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(folder):
+    shell = f'"{sys.executable}" -m minimistral generate "{folder}" --ids 1 --max-new-tokens 300 | head -c 4'
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert "Traceback" not in done.stderr
+
+
+def test_bench_measures_a_folder_and_a_preset(folder):
+    for model in (folder, "tiny-mixtral"):
+        done = run("bench", model, "--prompt-tokens", 8, "--new-tokens", 3, "--batch-size", 2)
+        assert done.returncode == 0, done.stderr
+        assert {line.split()[0] for line in done.stdout.splitlines()} == {
+            "reading",
+            "writing",
+            "weights",
+            "cache",
+            "on",
+        }
+
+
+def test_bench_refuses_in_one_line(folder):
+    assert "new_tokens=0" in refused("bench", folder, "--new-tokens", 0)
+    assert "dtype" in refused("bench", "tiny-mistral", "--dtype", "int3")
+
+
+def test_doctor_finds_nothing_wrong_here():
+    done = run("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything that the course needs is here." in done.stdout
+    assert "problem" not in done.stdout
+
+
+def test_train_prints_a_recipe_that_runs(tmp_path):
+    example = run("train", "--example")
+    assert example.returncode == 0
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("To be, or not to be, that is the question.\n" * 40)
+    (tmp_path / "tokenizer.model").write_bytes(TINY_TOKENIZER.read_bytes())
+    recipe = example.stdout.replace("steps = 300", "steps = 2\nwarmup_steps = 1").replace(
+        "context = 128", "context = 8"
+    )
+    (tmp_path / "recipe.toml").write_text(recipe)
+    done = run("train", tmp_path / "recipe.toml")
+    assert done.returncode == 0, done.stderr
+    model, tokenizer = load(tmp_path / "my-run" / "model")
+    assert model.config.vocab_size == tokenizer.vocab_size == 2048
+    params = json.loads((tmp_path / "my-run" / "model" / "params.json").read_text())
+    assert params["dim"] == model.config.dim
+
+
+def test_train_refuses_in_one_line(tmp_path):
+    (tmp_path / "bad.toml").write_text("output = ")
+    assert "TOML" in refused("train", tmp_path / "bad.toml")
+    assert "nowhere.toml" in refused("train", tmp_path / "nowhere.toml")
