@@ -16,15 +16,15 @@ def difference(got: object, expected: object, rtol: float, atol: float) -> str |
     if isinstance(expected, dict):
         return _tables(got, expected, rtol, atol)
     if isinstance(expected, (bool, int, float)):
-        return _tensors(got, torch.tensor(expected), rtol, atol)
+        return _tensors(got, as_tensor(expected), rtol, atol)
     if type(got) is not type(expected):
         return "type"
     return None if got == expected else "values"
 
 
-def _tensors(got: object, expected: Tensor, rtol: float, atol: float) -> str | None:
+def _tensors(got: object, expected: Tensor | None, rtol: float, atol: float) -> str | None:
     got = as_tensor(got)
-    if got is None:
+    if got is None or expected is None:
         return "type"
     if got.shape != expected.shape:
         return "shape"
@@ -40,8 +40,10 @@ def _tensors(got: object, expected: Tensor, rtol: float, atol: float) -> str | N
 def as_tensor(value: object) -> Tensor | None:
     """A tensor of these numbers on the CPU; None where they are no numbers."""
     try:
+        if type(value) is int and abs(value) >= 2**63:  # more than an int64 holds
+            return torch.tensor(float(value), dtype=torch.float64)
         return torch.as_tensor(value).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
 
 

@@ -43,10 +43,9 @@ def run_safely(function: Callable, cases: list[tuple], seconds: float) -> list[O
                 outcomes.append(Outcome(deepcopy(inputs)))
                 _call(function, outcomes[-1], output)
 
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        worker = threading.Thread(
-            target=work, daemon=True
-        )  # daemon: code that cannot be stopped must not keep Python alive
+    # daemon: code that cannot be stopped must not keep Python alive
+    worker = threading.Thread(target=work, daemon=True)
+    with _printing_of(worker, output):
         worker.start()
         try:
             worker.join(seconds)
