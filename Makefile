@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: lab test test-fast bench update notebooks clean
+.PHONY: lab test test-fast bench experiments cards update notebooks clean
 
 lab:  ## the environment, then JupyterLab (LAB_ARGS="--no-browser --port 8899" passes through)
 	@$(PYTHON) start.py lab
@@ -13,6 +13,12 @@ test-fast:  ## without notebooks and browser
 
 bench: env  ## the library against transformers, alone on the machine
 	@$(PY) -m benchmarks
+
+experiments: env  ## repeat the longer runs that chapters look up (python -m experiments says how long each takes)
+	@$(PY) -m experiments all
+
+cards: env  ## measure the bundled models again and write their model cards
+	@$(PY) scripts/model_cards.py --packages .corpus
 
 update:  ## new chapters into my-course/, answers carried over
 	@$(PYTHON) start.py update

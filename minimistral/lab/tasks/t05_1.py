@@ -8,7 +8,7 @@ from torch import Tensor
 from minimistral.lab.exercise import Exercise, Mistake
 
 
-def window_mask(n_tokens: int, window: int) -> Tensor:
+def my_window_mask(n_tokens: int, window: int) -> Tensor:
     query = torch.arange(n_tokens)[:, None]  # (T, 1)
     key = torch.arange(n_tokens)[None, :]  # (1, T)
     back = query - key  # (T, T): how far behind the query the key stands
@@ -50,11 +50,11 @@ def _all_future(n_tokens: int, window: int) -> Tensor:
 
 
 def _transposed(n_tokens: int, window: int) -> Tensor:
-    return window_mask(n_tokens, window).T
+    return my_window_mask(n_tokens, window).T
 
 
 def _inverted(n_tokens: int, window: int) -> Tensor:
-    return ~window_mask(n_tokens, window)
+    return ~my_window_mask(n_tokens, window)
 
 
 def _no_window(n_tokens: int, window: int) -> Tensor:
@@ -69,10 +69,10 @@ NOT_ITSELF = "A token may always look at itself: the diagonal is True. Print mas
 EXERCISE = Exercise(
     id="05.1",
     title="The sliding-window mask",
-    minutes=10,
+    minutes=8,
     difficulty=1,
     cases=cases,
-    solution=window_mask,
+    solution=my_window_mask,
     mistakes=(
         Mistake(
             "window + 1 keys",

@@ -5,7 +5,7 @@ import random
 from minimistral.lab.exercise import Exercise, Mistake
 
 
-def reach(n_layers: int, window: int) -> int:
+def my_reach(n_layers: int, window: int) -> int:
     return n_layers * (window - 1) + 1
 
 
@@ -44,7 +44,7 @@ EXERCISE = Exercise(
     minutes=5,
     difficulty=1,
     cases=cases,
-    solution=reach,
+    solution=my_reach,
     mistakes=(
         Mistake(
             "layers times window",

@@ -8,7 +8,7 @@ from torch import Tensor
 from minimistral.lab.exercise import Exercise, Mistake, normal
 
 
-def windowed_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+def mended_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     position = torch.arange(len(q))
     back = position[:, None] - position[None, :]  # (T, T)
     hidden = (back < 0) | (back >= window)
@@ -75,7 +75,7 @@ EXERCISE = Exercise(
     minutes=15,
     difficulty=2,
     cases=cases,
-    solution=windowed_attention,
+    solution=mended_attention,
     given=given,
     mistakes=(
         Mistake(
@@ -109,8 +109,8 @@ EXERCISE = Exercise(
             wrong=_masked_after,
         ),
     ),
-    nudge="Run the test that stands above the exercise for T = 6 and W = 3, and look for the *first* row that differs "
-    "from the buffer. How many keys does that row see, and how many does the buffer hold?",
+    nudge="Compare with section 6's decode_with_buffer for T = 6 and W = 3, and look for the *first* row that differs. "
+    " How many keys does that row see, and how many does the buffer hold?",
     shapes="""
 | name | shape | meaning |
 |---|---|---|
@@ -120,7 +120,7 @@ EXERCISE = Exercise(
 | `(~hidden).sum(1)` | (T,) | keys that each query sees; at most W |
 """,
     skeleton="""
-def windowed_attention(q, k, v, window):
+def mended_attention(q, k, v, window):
     position = torch.arange(len(q))
     back = position[:, None] - position[None, :]
     hidden = (back < 0) | (back ____ window)      # the rest was right
@@ -128,5 +128,6 @@ def windowed_attention(q, k, v, window):
 """,
     explanation="`back > window` lets distances 0 to W through, which is W + 1 keys; the buffer keeps W. One sign, and both "
     "paths agree at every position.",
-    report="Real projects shipped this edge: huggingface/transformers#26792 moved it from W + 1 keys to W.",
+    report="Mistral's own one_file_ref.py shipped this: W + 1 keys when it reads a prompt, a buffer of W slots when it decodes. "
+    "transformers moved the same edge in huggingface/transformers#26792 and #40163.",
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 from minimistral.lab.exercise import Exercise, Mistake
 
 
-def visible_slots(position: int, n_slots: int) -> Tensor:
+def mended_slots(position: int, n_slots: int) -> Tensor:
     slot = torch.arange(n_slots)
     return slot <= position
 
@@ -49,7 +49,7 @@ EXERCISE = Exercise(
     minutes=10,
     difficulty=2,
     cases=cases,
-    solution=visible_slots,
+    solution=mended_slots,
     given=given,
     mistakes=(
         Mistake(
@@ -89,7 +89,7 @@ EXERCISE = Exercise(
 | 5 | 4 | 5 | 2 | 3 |
 """,
     skeleton="""
-def visible_slots(position, n_slots):
+def mended_slots(position, n_slots):
     slot = torch.arange(n_slots)
     return slot <= ____
 """,
