@@ -109,8 +109,8 @@ EXERCISE = Exercise(
             wrong=_masked_after,
         ),
     ),
-    nudge="Compare with section 6's decode_with_buffer for T = 6 and W = 3, and look for the *first* row that differs. "
-    " How many keys does that row see, and how many does the buffer hold?",
+    nudge="Run the cell after the check (T = 6, W = 3), and look at the *first* row that differs. "
+    "How many keys does that row see, and how many does the buffer hold?",
     shapes="""
 | name | shape | meaning |
 |---|---|---|
