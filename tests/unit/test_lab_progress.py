@@ -116,3 +116,18 @@ def test_a_kept_part_is_used_and_one_that_fails_is_not(capsys, folder):
     assert kept("own", otherwise=print)(5) == 5
     with pytest.raises(ValueError, match="cell"):
         keep("own", 3)
+
+
+def test_the_overview_counts_what_was_done():
+    from minimistral.lab import check, my_progress
+
+    check("05.2", lambda n_layers, window: n_layers * (window - 1) + 1)
+    check("05.1", lambda n_tokens, window: 3)
+    predict("05.a", "How far?", ["12", "13"]).answer("12")
+    right = quiz("05").questions[0]
+    progress.record("quiz", right.id, answer=right.options[right.key])
+    progress.record("quiz", "05.q2", answer="an option that has since been reworded")
+    [chapter] = [c for c in my_progress() if c.chapter == "05"]
+    assert (chapter.passed, chapter.exercises, chapter.tries, chapter.predictions) == (1, 4, 2, 1)
+    assert (chapter.right, chapter.questions, chapter.next_exercise) == (1, 6, "05.1")
+    assert "●○○○ 1 of 4" in my_progress()._repr_markdown_() and "next: exercise 05.1" in repr(my_progress())
