@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from minimistral.lab.claims import claims
+
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 BANNED = re.compile(r"/home/|/root/|/tmp/|/Users/|/work/|C:\\|localhost:\d|127\.0\.0\.1")
@@ -97,6 +99,11 @@ def test_claims_stand_in_the_recap_and_are_settled_in_asserting_cells(chapter):
     assert measured == set(tagged)
     for claim, cells in tagged.items():
         assert any("assert" in source for source in cells), claim
+    title = re.match(r"# (\d\d) ", markdown(chapter)[0])[1]
+    due = {id for id, claim in claims().items() if title in claim.chapters}
+    assert due <= {claim for claim, _, _ in rows}, "claims of this chapter that its recap leaves out"
+    for claim, verdict, _ in rows:
+        assert verdict == claims()[claim].verdict, claim
 
 
 def test_answer_cells_have_their_check_right_behind(chapter):
