@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+SMALL = 20_000_000  # weights
 Model = Annotated[
     str, typer.Argument(help="A folder with a checkpoint (native or hub layout), or a bundled model's name.")
 ]
@@ -84,9 +85,14 @@ def generate(
         raise typer.BadParameter("give either a prompt or --ids, and not both.")
     from itertools import chain
 
+    import torch
+
     from minimistral import load, stream
 
     loaded, tokenizer = load(model, device=device, dtype=dtype)
+    if loaded.config.count_parameters().total < SMALL:
+        # Matrices this small make threads wait for each other, on a busy machine fifty times as long as they compute.
+        torch.set_num_threads(1)
     options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
     if ids is not None:
         for token_id in stream(loaded, parse_ids(ids), **options):
