@@ -8,39 +8,22 @@ Needs the whole corpus (fetched into FOLDER if it is not there) and about ten mi
 import argparse
 import json
 import lzma
-import math
 import platform
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
-from train_bundled import PRETRAINED, RECIPE, encode
+from train_bundled import PRETRAINED, RECIPE, bits_a_byte, encode, read_texts
 
 from minimistral import generate, load
 from minimistral.ngram import KneserNey
-from minimistral.sources import DOMAINS, Document, documents
+from minimistral.sources import DOMAINS, Document
 
 ORDERS = (2, 3, 4, 5)
 PROMPT_TOKENS, NEW_TOKENS, TEMPERATURE, TOP_P, SEED = 24, 64, 0.8, 0.95, 0
 FIGURES = PRETRAINED / "figures.json"
-
-
-@torch.inference_mode()
-def bits_a_byte(model, texts: list[Document], tokenizer) -> float:
-    """Each document is read whole, in chunks through the rolling cache, as the n-grams read it whole."""
-    bits = n_bytes = 0.0
-    for document in texts:
-        ids = torch.tensor(encode(document, tokenizer))
-        n_bytes += len(document.text.encode())
-        cache = model.make_cache(1, len(ids))
-        for start in range(0, len(ids) - 1, RECIPE.context):
-            row = ids[start : start + RECIPE.context + 1][None]
-            loss = F.cross_entropy(model(row[:, :-1], cache=cache)[0], row[0, 1:], reduction="sum")
-            bits += loss.item() / math.log(2)
-    return bits / n_bytes
 
 
 def compressed_bits_a_byte(train: list[Document], held_out: list[Document]) -> float:
@@ -75,9 +58,7 @@ def samples(model, tokenizer, held_out: dict) -> dict[str, list[str]]:
 
 
 def measure(packages: Path) -> dict:
-    train, held_out = {d: [] for d in DOMAINS}, {d: [] for d in DOMAINS}
-    for document in documents(packages):
-        (held_out if document.held_out else train)[document.domain].append(document)
+    train, held_out = read_texts(packages)
     _, tokenizer = load("tiny-mistral")
     ids = np.concatenate([encode(d, tokenizer) for domain in DOMAINS for d in train[domain]])
     found = {"bits_a_byte": {}, "samples": {}}

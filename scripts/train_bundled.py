@@ -77,18 +77,28 @@ def mixture(texts: dict[str, list[Document]], tokenizer: Tokenizer) -> torch.Ten
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))
 
 
-@torch.no_grad()
-def bits_a_byte(model: Transformer, texts: list[Document], tokenizer: Tokenizer, context: int) -> float:
-    """Mean over held-out documents, cut into rows of `context` tokens that start afresh; bits over UTF-8 bytes."""
+@torch.inference_mode()
+def bits_a_byte(model: Transformer, texts: list[Document], tokenizer: Tokenizer) -> float:
+    """Each document is read whole, in chunks through the rolling cache, as the n-grams read it whole."""
     bits = n_bytes = 0.0
     for document in texts:
         ids = torch.tensor(encode(document, tokenizer))
         n_bytes += len(document.text.encode())
-        for start in range(0, len(ids) - 1, context):
-            row = ids[start : start + context + 1][None]
-            loss = F.cross_entropy(model(row[:, :-1])[0], row[0, 1:], reduction="sum")
+        cache = model.make_cache(1, len(ids))
+        for start in range(0, len(ids) - 1, RECIPE.context):
+            row = ids[start : start + RECIPE.context + 1][None]
+            loss = F.cross_entropy(model(row[:, :-1], cache=cache)[0], row[0, 1:], reduction="sum")
             bits += loss.item() / math.log(2)
     return bits / n_bytes
+
+
+def read_texts(packages: Path) -> tuple[dict[str, list[Document]], dict[str, list[Document]]]:
+    """The documents to train on and those held out, by domain."""
+    train_texts = {domain: [] for domain in DOMAINS}
+    held_out = {domain: [] for domain in DOMAINS}
+    for document in documents(packages):
+        (held_out if document.held_out else train_texts)[document.domain].append(document)
+    return train_texts, held_out
 
 
 def main() -> None:
@@ -100,10 +110,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    train_texts = {domain: [] for domain in DOMAINS}
-    held_out = {domain: [] for domain in DOMAINS}
-    for document in documents(args.packages):
-        (held_out if document.held_out else train_texts)[document.domain].append(document)
+    train_texts, held_out = read_texts(args.packages)
     tokenizer_file = PRETRAINED / "tiny-tokenizer" / "tokenizer.model"
     if args.what == "tokenizer":
         tokenizer_file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +124,7 @@ def main() -> None:
     model = Transformer(ModelConfig.preset(args.what))
     train(model, tokens, RECIPE, held_out=check, folder=args.state / args.what)
     for domain in DOMAINS:
-        print(f"{domain}: {bits_a_byte(model, held_out[domain], tokenizer, RECIPE.context):.3f} bits a byte")
+        print(f"{domain}: {bits_a_byte(model, held_out[domain], tokenizer):.3f} bits a byte")
     save(model.bfloat16(), PRETRAINED / args.what, tokenizer=tokenizer, overwrite=True)
 
 
