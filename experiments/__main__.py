@@ -1,12 +1,18 @@
 """`python -m experiments`: what there is; `python -m experiments NAME …`: repeat these; `all`: repeat everything."""
 
 import argparse
+import pkgutil
 import sys
+from importlib import import_module
+from pathlib import Path
 
 from experiments import runner
-from experiments.window_cliff import WINDOW_CLIFF
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (WINDOW_CLIFF,)}
+# Every file here that names an EXPERIMENT; by chapter.
+MODULES = [import_module(f"experiments.{module.name}") for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+           if module.name != "__main__"]  # fmt: skip
+FOUND = [module.EXPERIMENT for module in MODULES if hasattr(module, "EXPERIMENT")]
+EXPERIMENTS = {experiment.name: experiment for experiment in sorted(FOUND, key=lambda e: (e.chapter, e.name))}
 
 
 def main(arguments: list[str]) -> int:

@@ -21,7 +21,7 @@ SETTINGS += [
     for seed in range(3)
     if (n_layers, window) != (4, 4)
 ]
-WINDOW_CLIFF = Experiment(
+EXPERIMENT = Experiment(
     name="window_cliff",
     chapter="05",
     minutes=20,

@@ -1,14 +1,6 @@
-// The receptive field of one output. Everything is drawn here from four numbers, but for the gradient, which Python
-// computes: one request is under way at a time, and the answer to a state that has passed is not drawn.
+// The receptive field of one output. Everything is drawn here from four numbers, but for the gradient, which Python computes.
 
-const COLOURS = { theory: "#56b4e9", gradient: "#d55e00", trained: "#007a5a", ink: "#1a1a1a", grey: "#6b6b6b", light: "#d8d8d8" };
 const WIDTH = 760, LEFT = 74, RIGHT = 14, ROW = 34, PANEL = 62, FLOOR = 1e-6;
-const SLIDERS = [
-  ["n_layers", "layers", 1],
-  ["window", "window (keys a token sees, itself included)", 1],
-  ["n_tokens", "length of the text (tokens)", 2],
-  ["token", "output token (position)", 0],
-];
 
 function firstLit(state, layer) {
   return Math.max(0, state.token - (state.n_layers - layer) * (state.window - 1));
@@ -49,7 +41,7 @@ function svg(state, gradient, recall) {
     const first = firstLit(state, layer);
     for (let token = 0; token < state.n_tokens; token++) {
       const lit = token >= first && token <= state.token;
-      dots += `<circle cx="${x(token)}" cy="${y(layer)}" r="${radius}" fill="${lit ? COLOURS.theory : "#fff"}" stroke="${COLOURS.grey}" stroke-width="0.7"/>`;
+      dots += `<circle cx="${x(token)}" cy="${y(layer)}" r="${radius}" fill="${lit ? COLOURS.THEORY : COLOURS.PAPER}" stroke="${COLOURS.GREY}" stroke-width="0.7"/>`;
       if (!lit || !layer) continue;
       for (let key = Math.max(0, token - state.window + 1); key <= token; key++)
         edges += `M${x(token)} ${y(layer)}L${x(key)} ${y(layer - 1)}`;
@@ -60,20 +52,20 @@ function svg(state, gradient, recall) {
     path += `${hop ? "L" : "M"}${x(Math.max(0, state.token - hop * (state.window - 1)))} ${y(state.n_layers - hop)}`;
   const labels = `<text x="4" y="${y(0) + 4}">inputs</text><text x="4" y="${y(state.n_layers) + 4}">layer ${state.n_layers}</text>`;
   const panels = [
-    ["uniform attention: share of each input (log scale)", uniformShares(state), COLOURS.theory, true],
-    ["untrained model: gradient, largest = 1 (log scale; × is exactly 0)", gradient, COLOURS.gradient, true],
-    ["trained models: name the first token from here (share of texts; a guess gives 0.06)", recall, COLOURS.trained, false],
+    ["uniform attention: share of each input (log scale)", uniformShares(state), COLOURS.THEORY, true],
+    ["untrained model: gradient, largest = 1 (log scale; × is exactly 0)", gradient, COLOURS.GRADIENT, true],
+    ["trained models: name the first token from here (share of texts; a guess gives 0.06)", recall, COLOURS.TRAINED, false],
   ];
   let top = stack + 10, bars = "";
   for (const [title, values, colour, isLog] of panels) {
-    bars += `<text x="${LEFT}" y="${top + 10}">${title}</text><path d="M${LEFT} ${top + PANEL - 6}H${WIDTH - RIGHT}" stroke="${COLOURS.grey}"/>`;
+    bars += `<text x="${LEFT}" y="${top + 10}">${title}</text><path d="M${LEFT} ${top + PANEL - 6}H${WIDTH - RIGHT}" stroke="${COLOURS.GREY}"/>`;
     bars += `<text x="${LEFT - 6}" y="${top + 24}" text-anchor="end">1</text><text x="${LEFT - 6}" y="${top + PANEL - 4}" text-anchor="end">${isLog ? "10⁻⁶" : "0"}</text>`;
-    if (!values) bars += `<text x="${LEFT + 8}" y="${top + 34}" fill="${COLOURS.grey}">${isLog ? "asking the kernel …" : "no trained run is stored for these layers and this window (there are 1–4 layers, windows 2–6 and 8)"}</text>`;
+    if (!values) bars += `<text x="${LEFT + 8}" y="${top + 34}" fill="${COLOURS.GREY}">${isLog ? "asking the kernel …" : "no trained run is stored for these layers and this window (there are 1–4 layers, windows 2–6 and 8)"}</text>`;
     (values || []).forEach((value, token) => {
       if (value === null || value === undefined) return;
       const share = isLog ? 1 - Math.log(Math.max(value, FLOOR)) / Math.log(FLOOR) : value;
       const height = Math.max(share * (PANEL - 26), value > 0 ? 1 : 0);
-      if (value === 0) bars += `<text x="${x(token)}" y="${top + PANEL - 9}" text-anchor="middle" fill="${COLOURS.grey}">×</text>`;
+      if (value === 0) bars += `<text x="${x(token)}" y="${top + PANEL - 9}" text-anchor="middle" fill="${COLOURS.GREY}">×</text>`;
       else bars += `<rect x="${(+x(token) - step * 0.36).toFixed(1)}" width="${(step * 0.72).toFixed(1)}" y="${(top + PANEL - 6 - height).toFixed(1)}" height="${height.toFixed(1)}" fill="${colour}"/>`;
     });
     top += PANEL;
@@ -81,10 +73,8 @@ function svg(state, gradient, recall) {
   const every = state.n_tokens > 20 ? 5 : 1;
   for (let token = 0; token < state.n_tokens; token += every) bars += `<text x="${x(token)}" y="${top + 8}" text-anchor="middle">${token}</text>`;
   bars += `<text x="${WIDTH - RIGHT}" y="${top + 22}" text-anchor="end">input token (position)</text>`;
-  return `<svg viewBox="0 0 ${WIDTH} ${top + 28}" width="100%" style="max-width: ${WIDTH}px; background: #fff; display: block; font-family: sans-serif" ` +
-    `font-size="11" fill="${COLOURS.ink}" role="img" aria-label="${sentence(state)}">` +
-    `<path class="edges" d="${edges}" stroke="${COLOURS.light}" fill="none" stroke-width="0.8"/>${dots}` +
-    `<path class="far-path" d="${path}" stroke="${COLOURS.gradient}" fill="none" stroke-width="2"/>${labels}${bars}</svg>`;
+  return svgPicture(WIDTH, top + 28, sentence(state), `<path class="edges" d="${edges}" stroke="${COLOURS.LIGHT}" fill="none" stroke-width="0.8"/>${dots}` +
+    `<path class="far-path" d="${path}" stroke="${COLOURS.GRADIENT}" fill="none" stroke-width="2"/>${labels}${bars}`);
 }
 
 function byToken(recall, state) {
@@ -94,62 +84,22 @@ function byToken(recall, state) {
 }
 
 function render({ model, el }) {
-  const limits = model.get("limits"), recall = model.get("recall");
-  const state = { ...model.get("start") };
-  let gradient = model.get("gradient"), asked = null;
-  el.classList.add("minimistral-receptive-field");
-  el.replaceChildren();
-  const controls = document.createElement("div");
-  controls.style.cssText = "display: grid; grid-template-columns: max-content 16em 2.5em; gap: 0.2em 0.8em; align-items: center; margin: 0.4em 0";
-  const said = document.createElement("p");
-  said.setAttribute("role", "status");
-  said.setAttribute("aria-live", "polite");
-  const picture = document.createElement("div");
-  const inputs = {};
-  const key = () => JSON.stringify(state);
-  const ask = () => {
-    if (gradient || asked) return;
-    asked = key();
-    model.send({ ...state });
-  };
-  const draw = () => {
-    for (const [name] of SLIDERS) {
-      inputs[name].slider.max = name === "token" ? state.n_tokens - 1 : limits[name];
-      inputs[name].slider.value = state[name];
-      inputs[name].value.textContent = state[name];
-    }
-    picture.innerHTML = svg(state, gradient, byToken(recall, state));
-    said.textContent = sentence(state);
-  };
-  for (const [name, text, least] of SLIDERS) {
-    const label = document.createElement("label");
-    label.textContent = text;
-    const slider = document.createElement("input");
-    Object.assign(slider, { type: "range", min: least, step: 1, id: `${model.model_id || "still"}-${name}-${Math.random().toString(36).slice(2)}` });
-    slider.dataset.lmSuppressShortcuts = "true"; // else JupyterLab takes the arrow keys
-    slider.dataset.name = name;
-    label.htmlFor = slider.id;
-    const value = document.createElement("output");
-    slider.addEventListener("input", () => {
-      const atEnd = state.token === state.n_tokens - 1;
-      state[name] = Number(slider.value);
-      if (name === "n_tokens") state.token = atEnd ? state.n_tokens - 1 : Math.min(state.token, state.n_tokens - 1);
-      gradient = null;
-      draw();
-      ask();
-    });
-    inputs[name] = { slider, value };
-    controls.append(label, slider, value);
-  }
-  model.on("msg:custom", (answer) => {
-    asked = null;
-    if (JSON.stringify(answer.state) === key()) {
-      gradient = answer.gradient;
-      draw();
-    } else ask();
+  const { limits, recall } = model.get("data");
+  let atEnd = model.get("start").token === model.get("start").n_tokens - 1; // then the token moves with the text's end
+  makeTool({
+    model, el, name: "receptive-field", ask: true, say: sentence,
+    controls: [
+      { name: "n_layers", text: "layers", min: 1, max: limits.n_layers },
+      { name: "window", text: "window (keys a token sees, itself included)", min: 1, max: limits.window },
+      { name: "n_tokens", text: "length of the text (tokens)", min: 2, max: limits.n_tokens },
+      { name: "token", text: "output token (position)", min: 0, max: (state) => state.n_tokens - 1 },
+    ],
+    fix(state, changed) {
+      if (changed === "n_tokens") state.token = atEnd ? state.n_tokens - 1 : Math.min(state.token, state.n_tokens - 1);
+      atEnd = state.token === state.n_tokens - 1;
+    },
+    draw: (state, _, answer) => svg(state, answer && answer.gradient, byToken(recall, state)),
   });
-  el.append(controls, said, picture);
-  draw();
 }
 
 export default { render };

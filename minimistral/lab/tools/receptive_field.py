@@ -1,14 +1,12 @@
 """Chapter 05's tool: which inputs one output can see through a stack of windows, and how much of them it uses."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import anywidget
 import torch
-import traitlets
 
 from minimistral.lab.reach import input_gradient, one_thread, random_model, uniform_influence
 from minimistral.lab.stored_results import stored
+from minimistral.lab.tools.browser_tool import BrowserTool
 
 MAX_LAYERS, MAX_WINDOW, MAX_TOKENS = 8, 9, 40
 FLOOR = 1e-6  # of the logarithmic scales
@@ -147,8 +145,11 @@ def _draw_bars(axes, values: list, colour: str, title: str, log: bool) -> None:
         axes.set_yticks([0, 1])
 
 
-class ReceptiveField:
+class ReceptiveField(BrowserTool):
     """The tool: sliders for layers, window, length and token. Displayed, it is live, and a picture where no kernel runs."""
+
+    script = "receptive_field.js"
+    asks = True
 
     def __init__(self, n_layers: int = 4, window: int = 4, n_tokens: int = 17, token: int | None = None):
         self.state = State(n_layers, window, n_tokens, n_tokens - 1 if token is None else token)
@@ -156,34 +157,14 @@ class ReceptiveField:
     def __repr__(self) -> str:
         return describe(self.state, compute(self.state))
 
-    def widget(self) -> "ReceptiveFieldWidget":
-        limits = dict(n_layers=MAX_LAYERS, window=MAX_WINDOW, n_tokens=MAX_TOKENS)
-        shown = compute(self.state)
-        return ReceptiveFieldWidget(
-            start=asdict(self.state), limits=limits, gradient=shown.gradient, recall=trained_recall()
-        )
+    def start(self) -> dict:
+        return asdict(self.state)
+
+    def data(self) -> dict:
+        return {"limits": dict(n_layers=MAX_LAYERS, window=MAX_WINDOW, n_tokens=MAX_TOKENS), "recall": trained_recall()}
+
+    def answer(self, state: dict) -> dict:
+        return {"gradient": gradient(State(**state))}
 
     def picture(self):
         return draw(self.state, compute(self.state))
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        bundle, metadata = self.picture()._repr_mimebundle_()
-        live, live_metadata = self.widget()._repr_mimebundle_()
-        return {**live, **bundle}, {**(live_metadata or {}), **metadata}
-
-
-class ReceptiveFieldWidget(anywidget.AnyWidget):
-    """Draws in the browser; only the gradient comes from Python, asked for one state at a time."""
-
-    _esm = Path(__file__).with_name("receptive_field.js")
-    start = traitlets.Dict().tag(sync=True)
-    limits = traitlets.Dict().tag(sync=True)
-    gradient = traitlets.List().tag(sync=True)
-    recall = traitlets.Dict().tag(sync=True)
-
-    def __init__(self, **values):
-        super().__init__(**values)
-        self.on_msg(self._answer)
-
-    def _answer(self, widget, state: dict, buffers: list) -> None:
-        self.send({"state": state, "gradient": gradient(State(**state))})
