@@ -13,12 +13,17 @@ _HOME = {
     "reveal": "predictions",
     "quiz": "quizzes",
     "my_progress": "overview",
+    "claims_table": "claims_panel",
+    "pretest": "ten_questions",
     "keep": "keeping",
     "kept": "keeping",
     "show": "picture",
     "show_source": "source",
     "Picture": "picture",
+    "Heads": "tools.heads",
+    "ArchitectureMap": "tools.architecture_map",
     "ReceptiveField": "tools.receptive_field",
+    "Odometer": "tools.odometer",
 }
 __all__ = sorted(_HOME)
 
