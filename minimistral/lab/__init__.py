@@ -23,7 +23,9 @@ _HOME = {
     "Heads": "tools.heads",
     "ArchitectureMap": "tools.architecture_map",
     "ReceptiveField": "tools.receptive_field",
+    "BufferPlayer": "tools.buffer_player",
     "Odometer": "tools.odometer",
+    "TokenizerLens": "tools.tokenizer_lens",
 }
 __all__ = sorted(_HOME)
 
