@@ -1,5 +1,6 @@
 """`keep`: a learner's own part, kept for later chapters of the same learner."""
 
+import ast
 import inspect
 import json
 import textwrap
@@ -14,8 +15,8 @@ def keep(name: str, thing: Callable | type) -> None:
     Its source is kept and not the object: it runs in another notebook, where only its own imports are there.
     """
     try:
-        source = inspect.getsource(thing)
-    except (OSError, TypeError) as error:
+        source = _source(thing)
+    except (OSError, TypeError, StopIteration) as error:
         raise ValueError(f"{name}: give a function or class written in a cell of this notebook.") from error
     place = folder() / "kept"
     place.mkdir(parents=True, exist_ok=True)
@@ -23,6 +24,16 @@ def keep(name: str, thing: Callable | type) -> None:
     draft.write_text(json.dumps({"name": thing.__name__, "source": textwrap.dedent(source)}), encoding="utf-8")
     draft.replace(place / f"{name}.json")
     print(f"Kept: your {thing.__name__}. A later chapter asks for it as kept({name!r}).")
+
+
+def _source(thing: Callable | type) -> str:
+    """The source of a function or class; of a class in a notebook by way of a method, for a cell has no file to look in."""
+    if not isinstance(thing, type):
+        return inspect.getsource(thing)
+    method = next(part for part in vars(thing).values() if inspect.isfunction(part))
+    cell = "".join(inspect.findsource(method)[0])
+    classes = (node for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.ClassDef))
+    return ast.get_source_segment(cell, next(node for node in classes if node.name == thing.__name__))
 
 
 def kept(name: str, otherwise: Callable | type, **names: object) -> Callable | type:
