@@ -37,6 +37,7 @@ class Exercise:
     shapes: str  # hint 2: a table of names, shapes and meanings, in Markdown
     skeleton: str  # hint 3: the code with blanks
     explanation: str  # hint 4: follows the solution's code
+    also_right: tuple[Callable, ...] = ()  # where conventions differ and either is right: the other answers
     given: Callable | None = None  # of a bug hunt: the code that the chapter gives, with its bug
     report: str | None = None  # the bug that a real project shipped, shown once the exercise is solved
     seconds: float = 10.0  # for all cases together
