@@ -20,6 +20,8 @@ _HOME = {
     "show": "picture",
     "show_source": "source",
     "Picture": "picture",
+    "BlockXray": "tools.block_xray",
+    "KeyDial": "tools.key_dial",
     "Heads": "tools.heads",
     "ArchitectureMap": "tools.architecture_map",
     "ReceptiveField": "tools.receptive_field",

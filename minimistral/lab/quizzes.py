@@ -31,6 +31,11 @@ def questions(chapter: str) -> tuple[Question, ...]:
         there = ", ".join(sorted(file.stem for file in QUESTIONS.glob("*.toml")))
         raise ValueError(f"there is no quiz for chapter {chapter!r}. There is one for: {there}.")
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["question"]
+    return parse_questions(chapter, entries)
+
+
+def parse_questions(chapter: str, entries: list[dict]) -> tuple[Question, ...]:
+    """Questions as they stand in a file, with ids such as "05.q1"; ValueError where not exactly one option is right."""
     return tuple(_question(chapter, number, entry) for number, entry in enumerate(entries, 1))
 
 

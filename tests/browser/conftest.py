@@ -1,5 +1,6 @@
 """A real JupyterLab in a real Chromium, with a copy of the chapters and an empty progress folder."""
 
+import json
 import os
 import shutil
 import socket
@@ -97,7 +98,18 @@ class Opened:
     def open(self, chapter):
         self.page.goto(f"{self.address}/lab/tree/{chapter}?reset")
         self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-Cell", timeout=90_000)
+        self.wait_for_kernel(chapter)
         self.wait_until_idle()
+
+    def wait_for_kernel(self, chapter):
+        """The page says idle before its kernel is there, and then asks which kernel to take."""
+        for _ in range(180):
+            with urllib.request.urlopen(f"{self.address}/api/sessions", timeout=30) as answer:
+                kernels = [session["kernel"] for session in json.load(answer) if session["path"] == chapter]
+            if any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels):
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"no kernel came up for {chapter}")
 
     def wait_until_idle(self, timeout=180_000):
         self.page.wait_for_selector(

@@ -5,7 +5,8 @@
 //   controls  [{ name, text, kind: "range" | "choice" | "check" | "text" | "button", min, max, step, options, press }]
 //             min, max and options may be functions of the state; options are [value, text] pairs; a button calls press(state)
 //   say       (state, data, answer) -> one sentence, read out after each change
-//   draw      (state, data, answer) -> the picture, as the text of an <svg> (see svgPicture) or of HTML
+//   draw      (state, data, answer) -> the picture, as the text of an <svg> (see svgPicture) or of HTML; what can be
+//             focused in it has a data-part, so that it keeps the focus when the picture is drawn anew
 //   ask       true where Python has to compute something: it gets the state, and answers {state, ...}; a late answer to a
 //             state that has passed is not drawn. Until the answer is there, `answer` is null.
 //   fix       (state, changed) puts in order what a change has put out of order
@@ -47,7 +48,9 @@ function makeTool({ model, el, name, controls, say, draw, ask = false, fix = () 
   };
   const redraw = () => {
     for (const control of controls) parts[control.name].show();
+    const held = picture.contains(document.activeElement) && document.activeElement.dataset.part;
     picture.innerHTML = draw(state, data, answer);
+    if (held) picture.querySelector(`[data-part="${held}"]`)?.focus(); // the picture was drawn anew
     said.textContent = say(state, data, answer);
   };
   const changed = (control) => {
