@@ -45,15 +45,21 @@ def choose_experts(router_logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return chosen_logits.softmax(dim=-1), expert_ids
 
 
-def balance_loss(router_logits: Tensor, k: int) -> Tensor:
+def balance_loss(router_logits: Tensor, k: int, share: Tensor | None = None) -> Tensor:
     """E · Σ_e f_e · P_e of one layer: 1.0 when the load is even, up to E when one expert takes everything.
 
     router_logits (N, E). f_e is the share of the N·K assignments that went to expert e, P_e its mean softmax weight over
     all E; gradients flow through P only. Source: Switch, arXiv 2101.03961, equation 4 (there with k = 1).
-    With several layers take the mean over layers of this.
+    With several layers take the mean over layers of this. Where several processes have a part of the batch each, `share`
+    is f over all of it: as P is a mean and f has no gradient, the mean of the processes' losses is the loss of the whole.
     """
     n_experts = router_logits.shape[-1]
     probabilities = router_logits.float().softmax(dim=-1)  # (N, E)
-    expert_ids = router_logits.topk(k, dim=-1).indices  # (N, K)
-    share = expert_ids.flatten().bincount(minlength=n_experts) / expert_ids.numel()  # f (E,)
+    share = expert_share(router_logits, k) if share is None else share  # f (E,)
     return n_experts * (share * probabilities.mean(dim=0)).sum()
+
+
+def expert_share(router_logits: Tensor, k: int) -> Tensor:
+    """Of router_logits (N, E), the share of the N·K assignments that goes to each expert, (E,): they add up to 1."""
+    expert_ids = router_logits.topk(k, dim=-1).indices  # (N, K)
+    return expert_ids.flatten().bincount(minlength=router_logits.shape[-1]) / expert_ids.numel()

@@ -1,5 +1,6 @@
 """The state of a training run on disk: all that the next step depends on, written whole or not at all."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-FILE_NAME = "training-state.pt"
+FILE_NAME, LOG_NAME = "training-state.pt", "training.jsonl"
 # Settings that leave the weights alone may change between two parts of a run.
 FREE_TO_CHANGE = {"evaluate_every", "save_every"}
 
@@ -39,11 +40,11 @@ class TrainingState:
             os.fsync(file.fileno())
         os.replace(unfinished, folder / FILE_NAME)
 
-    def resume(self, folder: Path) -> list[dict]:
-        """Put back what `save` wrote and return its records, [] where nothing was; ValueError if the recipe differs."""
+    def read(self, folder: Path) -> dict | None:
+        """What `save` wrote, None where nothing was; ValueError if it cannot be read or its recipe differs from ours."""
         path = folder / FILE_NAME
         if not path.exists():
-            return []
+            return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             recipe = state["recipe"]
@@ -60,12 +61,47 @@ class TrainingState:
                         f"{path} was written with {part} {name}={theirs.get(name)!r}, this run has {ours.get(name)!r}. "
                         "Give the same, or another folder to start a new run."
                     )
+        return state
+
+    def put_back(self, state: dict | None) -> list[dict]:
+        """Go on from what `read` gave: its records, [] for None."""
+        if state is None:
+            return []
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
         if torch.cuda.is_available() and len(state["random_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_cuda"])
         return state["records"]
+
+
+class TrainingLog:
+    """folder/training.jsonl, a line of JSON a record, there to be read while the run goes on; nothing where folder is None.
+
+    It begins with the records of the state that the run resumes from: steps that were taken after it are taken again.
+    """
+
+    def __init__(self, folder: Path | None, records: list[dict]):
+        self._file = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / LOG_NAME
+            unfinished = path.with_name(LOG_NAME + ".unfinished")
+            unfinished.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+            os.replace(unfinished, path)
+            self._file = path.open("a", encoding="utf-8")
+
+    def add(self, record: dict) -> None:
+        if self._file:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._file:
+            self._file.close()
 
 
 def fingerprint(tokens: Tensor) -> dict[str, int]:

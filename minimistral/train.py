@@ -1,5 +1,7 @@
 """Training as a plain loop: AdamW, warm-up and cosine, clipping, and a state on disk that resumes to the same bits.
 
+With several processes (torchrun) each takes its rows of the same batch, and they share their gradients: ranks.py.
+
 B rows of a batch, T tokens of a row, N = B·T, V vocabulary, E experts.
 """
 
@@ -15,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from minimistral.moe import MoE, balance_loss
-from minimistral.resume import TrainingState, fingerprint
+from minimistral import ranks
+from minimistral.moe import MoE, balance_loss, expert_share
+from minimistral.resume import TrainingLog, TrainingState, fingerprint
 from minimistral.transformer import Transformer
 
 WHOLE_NUMBERS = dict(steps=1, batch_size=1, context=1, warmup_steps=0, seed=0, evaluate_every=1, save_every=1)
@@ -70,42 +73,67 @@ def train(
     folder: str | Path | None = None,
     on_step: Callable[[dict], None] | None = None,
     progress: bool = True,
+    evaluate: Callable[[Transformer], dict[str, float]] | None = None,
 ) -> list[dict]:
     """Train `model` in place on a text of token ids, 1-D int64, and return one record a step.
 
     A record holds step, loss (nats a token, balance loss not included), learning_rate, gradient_norm, for a mixture of
-    experts balance, and where it was measured held_out_loss. `on_step` gets each record as it is made. With a `folder`,
-    the state is written there every `save_every` steps, whole or not at all; the same call after an interruption goes
-    on from it, and ends with the same bits as a run without one (same machine, same number of threads).
+    experts balance (its mean over the layers), and every `evaluate_every` steps and at the end held_out_loss, and as
+    bits_a_byte what `evaluate(model)` gives, a figure for each domain. `on_step` gets each record as it is made.
+
+    With a `folder`, the state is written there every `save_every` steps, whole or not at all; the same call after an
+    interruption goes on from it, and ends with the same bits as a run without one (same machine, same number of threads
+    and processes). training.jsonl beside it has a line for each record.
+
+    In a process group (torchrun) every process makes the same call and trains on its part of each batch: the same losses
+    as one process would have, to rounding. Only the first one writes, shows its progress and calls `on_step`.
     """
     _check_tokens("tokens", tokens, model, config)
     if held_out is not None:
         _check_tokens("held_out", held_out, model, config)
+    if config.batch_size % ranks.n_ranks():
+        raise ValueError(
+            f"batch_size={config.batch_size} does not divide among {ranks.n_ranks()} processes. Give a multiple of "
+            f"{ranks.n_ranks()}, or start another number of processes."
+        )
     optimizer = make_optimizer(model, config)
     recipe = {"training": asdict(config), "model": asdict(model.config), "data": fingerprint(tokens)}
     state = TrainingState(model, optimizer, recipe)
-    records = state.resume(Path(folder)) if folder else []
-    with tqdm(total=config.steps, initial=len(records), unit="step", disable=not progress) as bar:
+    records = state.put_back(ranks.from_first(lambda: state.read(Path(folder)))) if folder else []
+    shared, is_first = ranks.shared(model), ranks.rank() == 0
+    writes = folder is not None and is_first
+    bar = tqdm(total=config.steps, initial=len(records), unit="step", disable=not progress or not is_first)
+    with bar, TrainingLog(Path(folder) if writes else None, records) as log:
         for step in range(len(records), config.steps):
             started = time.perf_counter()
-            record = _update(model, optimizer, draw_batch(tokens, config, step), config, step)
-            bar.update()
-            bar.set_postfix(
-                {
-                    "loss": f"{record['loss']:.3f}",
-                    "tokens/s": f"{config.batch_size * config.context / (time.perf_counter() - started):,.0f}",
-                },
-                refresh=False,
-            )
+            record = _update(shared, optimizer, draw_batch(tokens, config, step), config, step)
+            seconds = time.perf_counter() - started
             is_last = step + 1 == config.steps
-            if held_out is not None and (is_last or (step + 1) % config.evaluate_every == 0):
-                record["held_out_loss"] = held_out_loss(model, held_out, config)
+            if is_last or (step + 1) % config.evaluate_every == 0:
+                if held_out is not None:
+                    record["held_out_loss"] = held_out_loss(model, held_out, config)
+                if evaluate is not None:
+                    record["bits_a_byte"] = evaluate(model)
             records.append(record)
-            if folder and (is_last or (step + 1) % config.save_every == 0):
+            bar.update()
+            bar.set_postfix_str(_figures(records, config.batch_size * config.context / seconds), refresh=False)
+            log.add(record)
+            if writes and (is_last or (step + 1) % config.save_every == 0):
                 state.save(Path(folder), records)
-            if on_step:
+            if on_step and is_first:
                 on_step(record)
     return records
+
+
+def _figures(records: list[dict], tokens_a_second: float) -> str:
+    """What stands behind the progress bar."""
+    text = f"loss={records[-1]['loss']:.3f}, tokens/s={tokens_a_second:,.0f}"
+    measured = next((record["bits_a_byte"] for record in reversed(records) if "bits_a_byte" in record), {})
+    return (
+        text
+        + "".join(f", {domain} {bits:.2f}" for domain, bits in measured.items())
+        + (" bits/byte" if measured else "")
+    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -172,12 +200,10 @@ def held_out_loss(model: Transformer, tokens: Tensor, config: TrainConfig) -> fl
     return total / (rows.shape[0] * config.context)
 
 
-def _update(
-    model: Transformer, optimizer: torch.optim.Optimizer, batch: Tensor, config: TrainConfig, step: int
-) -> dict:
-    """One step of training on rows (B, T + 1)."""
+def _update(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensor, config: TrainConfig, step: int) -> dict:
+    """One step of training on rows (B, T + 1), or on this process's part of them."""
     device = next(model.parameters()).device
-    batch = batch.to(device)
+    batch = batch.chunk(ranks.n_ranks())[ranks.rank()].to(device)
     optimizer.zero_grad(set_to_none=True)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
@@ -185,17 +211,17 @@ def _update(
         with _fast(device):
             logits = model(batch[:, :-1])  # (B, T, V)
         loss = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
-        balance = torch.stack([balance_loss(*router) for router in routers]).mean() if routers else None
+        balance = _balance(routers) if routers else None
     (loss if balance is None else loss + config.balance_loss * balance).backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     record = {
         "step": step,
-        "loss": loss.item(),
+        "loss": ranks.mean(loss).item(),
         "learning_rate": learning_rate(config, step),
         "gradient_norm": norm.item(),
     }
     if balance is not None:
-        record["balance"] = balance.item()
+        record["balance"] = ranks.mean(balance).item()
     if not math.isfinite(record["loss"]) or not math.isfinite(record["gradient_norm"]):
         raise FloatingPointError(
             f"step {step}: loss {record['loss']}, gradient norm {record['gradient_norm']}; the weights are those from "
@@ -203,6 +229,12 @@ def _update(
         )
     optimizer.step()
     return record
+
+
+def _balance(routers: list[tuple[Tensor, int]]) -> Tensor:
+    """The balance loss: of each layer, over the tokens of all processes, and then the mean over the layers."""
+    shares = ranks.mean(torch.stack([expert_share(*router) for router in routers]))  # (L, E)
+    return torch.stack([balance_loss(*router, share) for router, share in zip(routers, shares)]).mean()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The training loop: it learns, its parts follow their formulas, and an interrupted run ends with the same bits."""
 
+import json
 import math
 import os
 import signal
@@ -191,10 +192,10 @@ def whole_run(request):
 def test_a_run_stopped_anywhere_resumes_to_the_same_bits(whole_run, stops, tmp_path):
     moe, weights, records = whole_run
     for stop in stops:
-        model = small_model(seed=9 if any(tmp_path.iterdir()) else 0, moe=moe)
+        model = small_model(seed=9 if (tmp_path / resume.FILE_NAME).exists() else 0, moe=moe)
         with pytest.raises(Killed):
             quiet_train(model, random_text(), SHORT, random_text(60), tmp_path, on_step=killer(stop))
-    model = small_model(seed=9 if any(tmp_path.iterdir()) else 0, moe=moe)
+    model = small_model(seed=9 if (tmp_path / resume.FILE_NAME).exists() else 0, moe=moe)
     resumed = quiet_train(model, random_text(), SHORT, held_out=random_text(60), folder=tmp_path)
     assert resumed == records
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
@@ -219,28 +220,75 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_state_before(whole_run, tmp_
     resumed = quiet_train(model, random_text(), SHORT, random_text(60), tmp_path, on_step=first.append)
     assert first[0]["step"] == 4 and resumed == records
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    assert [path.name for path in tmp_path.iterdir()] == [resume.FILE_NAME]
+    assert {path.name for path in tmp_path.iterdir()} == {resume.FILE_NAME, resume.LOG_NAME}
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_process_killed_by_the_system_resumes_to_the_same_bits(whole_run, tmp_path):
-    moe, weights, records = whole_run
+def test_a_process_killed_by_the_system_again_and_again_resumes_to_the_same_bits(tmp_path):
+    """Killed at moments drawn at random, and twice while it writes the state, at one byte or another."""
+    moe, config = MIXTURE, replace(SHORT, steps=60, save_every=2)
+    model = small_model(moe=moe)
+    records = quiet_train(model, random_text(), config, held_out=random_text(60))
+    weights = model.state_dict()
+    assert 4 * sum(weight.numel() for weight in weights.values()) > 100_000, "a state has more bytes than that"
     script = f"""
-        import sys, torch
+        import os, random, signal, sys, time, threading, torch
         sys.path[:0] = {[os.path.dirname(__file__), os.getcwd()]!r}
         from test_train import *
-        def on_step(record):
-            if record["step"] == 7:
-                print("now", flush=True)
-                import time; time.sleep(60)
-        train(small_model(moe={moe!r}), random_text(), SHORT, random_text(60), {str(tmp_path)!r}, on_step, False)
+        attempt, dice = int(sys.argv[1]), random.Random(int(sys.argv[1]))
+        save, saves = resume.torch.save, []
+        class Deadly:  # a file that ends the process after so many bytes
+            def __init__(self, file, left): self.file, self.left = file, left
+            def __getattr__(self, name): return getattr(self.file, name)
+            def write(self, data):
+                if self.left < len(data):
+                    self.file.write(bytes(data)[: self.left]); self.file.flush(); os.kill(os.getpid(), signal.SIGKILL)
+                self.left -= len(data)
+                return self.file.write(data)
+        def deadly_save(state, file):
+            saves.append(file)
+            save(state, Deadly(file, dice.randrange(100_000)) if len(saves) == 4 else file)
+        def kill_soon(record):
+            seen.append(record)
+            if len(seen) == after:
+                threading.Timer(dice.uniform(0, 0.01), os.kill, (os.getpid(), signal.SIGKILL)).start()
+        seen, after = [], dice.randint(2, 7)
+        if attempt % 2: resume.torch.save = deadly_save
+        model = small_model(seed=0 if attempt == 0 else 9, moe={moe!r})
+        train(model, random_text(), {config!r}, random_text(60), {str(tmp_path)!r}, None if attempt % 2 else kill_soon, False)
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline().strip() == b"now"
-        process.kill()
+    at = []
+    for attempt in range(5):
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(attempt)], capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        at.append(len((tmp_path / resume.LOG_NAME).read_text().splitlines()))
+        assert (tmp_path / resume.FILE_NAME).exists()
+    assert at == sorted(at) and at[0] < at[-1] < 60, at
     model = small_model(seed=9, moe=moe)
-    assert quiet_train(model, random_text(), SHORT, random_text(60), tmp_path) == records
+    assert quiet_train(model, random_text(), config, random_text(60), tmp_path) == records
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert [json.loads(line) for line in (tmp_path / resume.LOG_NAME).read_text().splitlines()] == records
+
+
+def test_the_log_has_every_record_at_once_and_none_twice_after_a_resume(tmp_path):
+    def look(record):
+        lines = (tmp_path / resume.LOG_NAME).read_text().splitlines()
+        assert json.loads(lines[-1]) == record and len(lines) == record["step"] + 1
+        if record["step"] == 9:
+            raise Killed
+
+    with pytest.raises(Killed):
+        quiet_train(small_model(), random_text(), SHORT, folder=tmp_path, on_step=look)
+    (tmp_path / resume.LOG_NAME).open("a").write('{"step": 10, "lo')  # a line that a kill has cut
+    records = quiet_train(small_model(seed=9), random_text(), SHORT, folder=tmp_path)
+    assert [json.loads(line) for line in (tmp_path / resume.LOG_NAME).read_text().splitlines()] == records
+
+
+def test_what_evaluate_finds_is_kept_with_the_steps_it_was_asked_at(capsys):
+    records = train(small_model(), random_text(), SHORT, evaluate=lambda model: {"drama": 2.5, "prose": 3.0})
+    assert [r["step"] for r in records if "bits_a_byte" in r] == [4, 9, 11]
+    assert records[4]["bits_a_byte"] == {"drama": 2.5, "prose": 3.0}
+    assert "drama 2.50, prose 3.00 bits/byte" in capsys.readouterr().err
 
 
 def test_gradients_left_over_from_before_are_not_trained_on(whole_run):
