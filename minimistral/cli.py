@@ -4,6 +4,7 @@ Nothing heavy is imported at the top: `minimistral --help` must answer before to
 """
 
 import functools
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -152,16 +153,28 @@ def train(
     recipe: Annotated[Path | None, typer.Argument(help="A .toml file that says what to train on what.")] = None,
     example: Annotated[bool, typer.Option("--example", help="Print a recipe to start from.")] = False,
 ) -> None:
-    """Train a model as a recipe says. Run it again after an interruption: it goes on where the last state was saved."""
+    """Train a model as a recipe says. Run it again after an interruption: it goes on where the last state was saved.
+
+    With several processes: torchrun --nproc-per-node 2 -m minimistral train RECIPE
+    """
     if (recipe is None) != example:
         raise typer.BadParameter("give a recipe, or --example to see one.")
+    if (
+        "TORCHELASTIC_RUN_ID" in os.environ
+    ):  # torch's own notes on how the processes share gradients are none for people
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from minimistral.recipe import EXAMPLE, run_recipe
 
     if example:
         write(EXAMPLE)
         return
-    folder = run_recipe(recipe)
-    say(f'The model is in {folder}. Try it: minimistral generate {folder} "Once"', "green")
+    try:
+        folder = run_recipe(recipe)
+    except KeyboardInterrupt:
+        say(f"Stopped. The same command goes on from the last saved state: minimistral train {recipe}", "yellow")
+        raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") == "0":
+        say(f'The model is in {folder}. Try it: minimistral generate {folder} "Once"', "green")
 
 
 @app.command()
@@ -172,8 +185,6 @@ def progress(
     ] = None,
 ) -> None:
     """Show what you have done in the course so far: exercises, predictions, quizzes."""
-    import os
-
     if folder is not None:
         if not folder.is_dir():
             raise ValueError(f"{folder} is no folder. Give the folder with progress.json in it.")

@@ -78,14 +78,38 @@ def read_tokens(source: str | Path, tokenizer: "Tokenizer") -> Tensor:
 
     Each file is a document of its own: it begins with bos and ends with eos.
     """
+    ids = []
+    for text in read_texts(source):
+        ids += tokenizer.encode(text, bos=True, eos=True)
+    return torch.tensor(ids)
+
+
+def read_domains(source: str | Path) -> dict[str, list[str]]:
+    """The texts of `read_texts` by domain: each sub-folder is one, under its name; what lies in none, under the source's.
+
+    As `minimistral data` writes them: held_out/drama, held_out/prose, …
+    """
+    source = Path(source)
+    if not source.is_dir():
+        return {source.stem: read_texts(source)}
+    domains = {folder.name: read_texts(folder) for folder in sorted(source.iterdir()) if any(folder.glob("**/*.txt"))}
+    loose = [_read(path) for path in sorted(source.glob("*.txt"))]
+    if not domains and not loose:
+        raise ValueError(f"{source} holds no .txt file. Give a text file, or a folder with .txt files in it.")
+    return {**domains, **({source.resolve().name: loose} if loose else {})}
+
+
+def read_texts(source: str | Path) -> list[str]:
+    """A text file, or all `.txt` files below a folder in the order of their names; ValueError names what is no text."""
     source = Path(source)
     paths = sorted(source.rglob("*.txt")) if source.is_dir() else [source]
     if not paths:
         raise ValueError(f"{source} holds no .txt file. Give a text file, or a folder with .txt files in it.")
-    ids = []
-    for path in paths:
-        try:
-            ids += tokenizer.encode(path.read_text(encoding="utf-8"), bos=True, eos=True)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
-    return torch.tensor(ids)
+    return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error

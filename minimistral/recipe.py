@@ -2,12 +2,14 @@
 
 import tomllib
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from minimistral import ModelConfig, MoEConfig, Tokenizer, Transformer, load, save
-from minimistral.data import read_tokens
+from minimistral import ModelConfig, MoEConfig, Tokenizer, Transformer, load, ranks, save
+from minimistral.data import read_domains, read_tokens
+from minimistral.evaluate import by_domain, report
 from minimistral.speed import best_device
 from minimistral.train import TrainConfig, train
 
@@ -16,7 +18,7 @@ output = "my-run"                  # the state of the run is kept here, and at t
 
 [text]
 train = "texts"                    # a text file, or a folder with .txt files; paths start at this file's folder
-# held_out = "more-texts"          # measured now and then, never trained on
+# held_out = "more-texts"          # measured now and then, never trained on; each folder in it is a domain of its own
 tokenizer = "tokenizer.model"      # a sentencepiece file
 
 [model]
@@ -28,6 +30,7 @@ steps = 300                        # any field of TrainConfig
 batch_size = 8
 context = 128
 """
+GLANCE = 10_000  # characters of each domain that are measured during training; the report measures all of it
 TABLES = {
     "text": {"train", "held_out", "tokenizer"},
     "model": {"preset", "start_from"} | {field.name for field in fields(ModelConfig)},
@@ -36,18 +39,36 @@ TABLES = {
 
 
 def run_recipe(path: str | Path) -> Path:
-    """Train as the file says and return the folder of the finished model; ValueError names a key that cannot be."""
+    """Train as the file says and return the folder of the finished model; ValueError names a key that cannot be.
+
+    Beside the model: training.jsonl, a line a step; and with held-out texts report.md, bits a byte by domain and samples.
+    Under torchrun all processes train one model, and the first one writes.
+    """
     recipe, here = read_recipe(path), Path(path).parent
     output, config = here / recipe["output"], TrainConfig(**recipe["training"])
-    model, tokenizer = _model_and_tokenizer(recipe, here, config.seed)
-    texts = {
-        name: read_tokens(here / recipe["text"][name], tokenizer)
-        for name in ("train", "held_out")
-        if name in recipe["text"]
-    }
-    train(model, texts["train"], config, held_out=texts.get("held_out"), folder=output)
-    save(model, output / "model", tokenizer=tokenizer, overwrite=True)
+    held_out = read_domains(here / recipe["text"]["held_out"]) if "held_out" in recipe["text"] else {}
+    with ranks.joined():
+        is_first = ranks.rank() == 0
+        model, tokenizer = _model_and_tokenizer(recipe, here, config.seed)
+        tokens = read_tokens(here / recipe["text"]["train"], tokenizer)
+        glances = {domain: _opening(texts) for domain, texts in held_out.items()}
+        evaluate = partial(by_domain, texts=glances, tokenizer=tokenizer) if held_out else None
+        train(model, tokens, config, folder=output, evaluate=evaluate)
+        if is_first:
+            save(model, output / "model", tokenizer=tokenizer, overwrite=True)
+    if held_out and is_first:
+        (output / "report.md").write_text(report(model, tokenizer, held_out), encoding="utf-8")
     return output / "model"
+
+
+def _opening(texts: list[str]) -> list[str]:
+    """The texts from the first on, GLANCE characters in all: enough to see how it goes, in a moment."""
+    left, opening = GLANCE, []
+    for text in texts:
+        if left > 0 and text:
+            opening.append(text[:left])
+            left -= len(text)
+    return opening
 
 
 def read_recipe(path: str | Path) -> dict:

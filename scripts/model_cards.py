@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from train_bundled import PRETRAINED, RECIPE, bits_a_byte, encode, read_texts
+from train_bundled import PRETRAINED, RECIPE, encode, read_texts
 
-from minimistral import generate, load
+from minimistral import load
+from minimistral.evaluate import bits_a_byte, samples
 from minimistral.ngram import KneserNey
 from minimistral.sources import DOMAINS, Document
 
@@ -47,27 +48,18 @@ def ngram_bits_a_byte(train_ids: np.ndarray, held_out: dict, tokenizer) -> dict[
     return results
 
 
-def samples(model, tokenizer, held_out: dict) -> dict[str, list[str]]:
-    """By rule and not by taste: the opening of each domain's first held-out document, one continuation, seed 0."""
-    result = {}
-    for domain, texts in held_out.items():
-        prompt = encode(texts[0], tokenizer)[:PROMPT_TOKENS]
-        [new] = generate(model, [prompt], NEW_TOKENS, temperature=TEMPERATURE, top_p=TOP_P, seed=SEED)
-        result[domain] = [tokenizer.decode(prompt), tokenizer.decode(prompt + new)[len(tokenizer.decode(prompt)) :]]
-    return result
-
-
 def measure(packages: Path) -> dict:
     train, held_out = read_texts(packages)
     _, tokenizer = load("tiny-mistral")
     ids = np.concatenate([encode(d, tokenizer) for domain in DOMAINS for d in train[domain]])
+    texts = {domain: [document.text for document in held_out[domain]] for domain in DOMAINS}
     found = {"bits_a_byte": {}, "samples": {}}
     for name in ("tiny-mistral", "tiny-mixtral"):
         model = load(name, dtype="float32", device="cpu")[0]
         found["bits_a_byte"][name] = {
-            domain: bits_a_byte(model, held_out[domain], tokenizer) for domain in tqdm(DOMAINS, desc=name)
+            domain: bits_a_byte(model, texts[domain], tokenizer, RECIPE.context) for domain in tqdm(DOMAINS, desc=name)
         }
-        found["samples"][name] = samples(model, tokenizer, held_out)
+        found["samples"][name] = samples(model, tokenizer, texts, PROMPT_TOKENS, NEW_TOKENS, TEMPERATURE, TOP_P, SEED)
     found["bits_a_byte"] |= ngram_bits_a_byte(ids, held_out, tokenizer)
     found["bits_a_byte"]["xz -9e"] = {
         domain: compressed_bits_a_byte(train[domain], held_out[domain]) for domain in tqdm(DOMAINS, desc="xz")

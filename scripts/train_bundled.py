@@ -7,7 +7,6 @@ Run it again after an interruption: it goes on where it stood. Both models see t
 """
 
 import argparse
-import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 import torch
-import torch.nn.functional as F
 
 from minimistral import ModelConfig, Tokenizer, Transformer, load, save
+from minimistral.evaluate import bits_a_byte
 from minimistral.sources import DOMAINS, Document, documents
 from minimistral.train import TrainConfig, train
 
@@ -104,21 +103,6 @@ def mixture(texts: dict[str, list[Document]], tokenizer: Tokenizer, stage: Stage
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))
 
 
-@torch.inference_mode()
-def bits_a_byte(model: Transformer, texts: list[Document], tokenizer: Tokenizer) -> float:
-    """Each document is read whole, in chunks through the rolling cache, as the n-grams read it whole."""
-    bits = n_bytes = 0.0
-    for document in texts:
-        ids = torch.tensor(encode(document, tokenizer))
-        n_bytes += len(document.text.encode())
-        cache = model.make_cache(1, len(ids))
-        for start in range(0, len(ids) - 1, RECIPE.context):
-            row = ids[start : start + RECIPE.context + 1][None]
-            loss = F.cross_entropy(model(row[:, :-1], cache=cache)[0], row[0, 1:], reduction="sum")
-            bits += loss.item() / math.log(2)
-    return bits / n_bytes
-
-
 def read_texts(packages: Path) -> tuple[dict[str, list[Document]], dict[str, list[Document]]]:
     """The documents to train on and those held out, by domain."""
     train_texts = {domain: [] for domain in DOMAINS}
@@ -163,7 +147,8 @@ def main() -> None:
             save(model.bfloat16(), finished)
     model = load(finished, dtype="float32", device="cpu")[0]
     for domain in DOMAINS:
-        print(f"{domain}: {bits_a_byte(model, held_out[domain], tokenizer):.3f} bits a byte")
+        texts = [document.text for document in held_out[domain]]
+        print(f"{domain}: {bits_a_byte(model, texts, tokenizer, RECIPE.context):.3f} bits a byte")
     save(model.bfloat16(), PRETRAINED / args.what, tokenizer=tokenizer, overwrite=True)
 
 

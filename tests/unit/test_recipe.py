@@ -1,11 +1,15 @@
 """Recipes for `minimistral train`: what they may say, what they make, and what a second call does."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+import minimistral.recipe as recipe_module
 from minimistral import ModelConfig, MoEConfig, Tokenizer, Transformer, load, save
+from minimistral.data import read_domains
+from minimistral.evaluate import bits_a_byte
 from minimistral.recipe import read_recipe, run_recipe
 
 torch.set_num_threads(1)
@@ -43,10 +47,50 @@ def test_a_preset_may_be_changed_field_by_field(write):
     assert model.config.moe == ModelConfig.preset("tiny-mixtral").moe
 
 
+def test_held_out_texts_are_measured_by_domain_while_it_trains_and_at_the_end(write, tmp_path):
+    for domain, text in dict(drama="To be, or not to be. Señor!\n" * 30, prose="Call me Ishmael.\n").items():
+        (tmp_path / "aside" / domain).mkdir(parents=True)
+        (tmp_path / "aside" / domain / "a.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "aside" / "drama" / "b.txt").write_text("Exit, pursued by a bear.")
+    recipe = write(text='train = "text.txt"\nheld_out = "aside"', training=TRAINING + "evaluate_every = 2")
+    model, tokenizer = load(run_recipe(recipe), dtype="float32")
+    log = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in log] == [0, 1, 2]
+    assert ["bits_a_byte" in record for record in log] == [False, True, True]
+    texts = {
+        "drama": ["To be, or not to be. Señor!\n" * 30, "Exit, pursued by a bear."],
+        "prose": ["Call me Ishmael.\n"],
+    }
+    expected = {domain: bits_a_byte(model, texts[domain], tokenizer) for domain in texts}
+    assert log[-1]["bits_a_byte"] == pytest.approx(expected)
+    report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    size = sum(len(text.encode()) for text in texts["drama"])
+    assert f"| drama | {size} | {expected['drama']:.3f} |" in report and "| prose | 17 |" in report
+    assert "Call me Ishmael.\n|" in report, "the sample says where the prompt ends"
+
+
+def test_during_training_only_the_opening_of_long_texts_is_measured(monkeypatch):
+    monkeypatch.setattr(recipe_module, "GLANCE", 10)
+    assert recipe_module._opening(["abcdef", "", "ghijkl", "mn"]) == ["abcdef", "ghij"]
+    assert recipe_module._opening(["abc"]) == ["abc"]
+
+
+def test_a_file_or_loose_texts_are_a_domain_too(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="no .txt file"):
+        read_domains(tmp_path / "mine")
+    (tmp_path / "mine" / "b.txt").write_text("two")
+    (tmp_path / "mine" / "a.txt").write_text("one")
+    assert read_domains(tmp_path / "mine") == {"mine": ["one", "two"]}
+    assert read_domains(tmp_path / "mine" / "b.txt") == {"b": ["two"]}
+    (tmp_path / "mine" / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "mine" / "deep" / "er" / "c.txt").write_text("three")
+    (tmp_path / "mine" / "empty").mkdir()
+    assert read_domains(tmp_path / "mine") == {"deep": ["three"], "mine": ["one", "two"]}
+
+
 def test_a_second_call_goes_on_and_ends_with_the_same_bits(write, tmp_path, monkeypatch):
     whole = {name: weight.clone() for name, weight in load(run_recipe(write()))[0].state_dict().items()}
-    import minimistral.recipe as recipe_module
-
     real_train = recipe_module.train
 
     def cut_off(model, tokens, config, **options):

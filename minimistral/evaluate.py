@@ -1,0 +1,102 @@
+"""How well a model knows a text: bits a byte, which compare across tokenizers, and perplexity, which does not."""
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from minimistral.transformer import Transformer
+
+if TYPE_CHECKING:  # a tokenizer of the caller's own will do
+    from minimistral.tokenizer import Tokenizer
+
+CHUNK = 256  # tokens read at a time; the cache carries the rest
+Show = Callable[[Iterable], Iterable]  # a progress bar, or iter
+
+
+def bits_a_byte(
+    model: Transformer, texts: Iterable[str], tokenizer: "Tokenizer", chunk: int = CHUNK, show: Show = iter
+) -> float:
+    """What the model needs to write these texts down, in bits for each byte of UTF-8: lower is better.
+
+    Each text is a document of its own, from bos to eos, read whole, `chunk` tokens at a time through the rolling cache.
+    ValueError where there is no text. Compares across tokenizers, with n-grams and with xz: all count the same bytes.
+    """
+    nats = n_bytes = 0.0
+    for text in show(texts):
+        nats += negative_log_likelihood(model, tokenizer.encode(text, bos=True, eos=True), chunk)
+        n_bytes += len(text.encode())
+    if not n_bytes:
+        raise ValueError("there is no text to measure on: give at least one that is not empty.")
+    return nats / math.log(2) / n_bytes
+
+
+def by_domain(model: Transformer, texts: dict[str, list[str]], tokenizer: "Tokenizer", show: Show = iter) -> dict:
+    """Domain to bits a byte of its texts."""
+    return {domain: bits_a_byte(model, texts[domain], tokenizer) for domain in show(texts)}
+
+
+def perplexity(model: Transformer, ids: Tensor | list[int], chunk: int = CHUNK) -> float:
+    """exp of the mean nats a token over one text of token ids: as unsure as among so many equally likely tokens.
+
+    The first token is given, not predicted. ValueError for fewer than two. Depends on the tokenizer: a model that reads
+    longer pieces has a higher perplexity for the same text. Compare it between models of one tokenizer only.
+    """
+    return math.exp(negative_log_likelihood(model, ids, chunk) / (len(ids) - 1))
+
+
+@torch.inference_mode()
+def negative_log_likelihood(model: Transformer, ids: Tensor | list[int], chunk: int = CHUNK) -> float:
+    """−Σ log p(token | all before it) in nats, the first token given; as in one long forward pass, in little memory."""
+    ids = torch.as_tensor(ids)
+    if ids.ndim != 1 or len(ids) < 2 or chunk < 1:
+        raise ValueError(
+            f"give one text of two tokens or more and a chunk of 1 or more, not {tuple(ids.shape)}, {chunk}."
+        )
+    ids = ids.to(model.tok_embeddings.weight.device)
+    cache, nats = model.make_cache(1, len(ids)), 0.0
+    for start in range(0, len(ids) - 1, chunk):
+        row = ids[start : start + chunk + 1][None]
+        logits = model(row[:, :-1], cache=cache)  # (1, T, V)
+        nats += F.cross_entropy(logits[0], row[0, 1:], reduction="sum").item()
+    return nats
+
+
+def samples(
+    model: Transformer, tokenizer: "Tokenizer", texts: dict[str, list[str]], prompt_tokens: int = 24,
+    new_tokens: int = 64, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0,
+) -> dict[str, tuple[str, str]]:  # fmt: skip
+    """What the model makes of each domain, by rule and not by taste: one continuation, always with the same seed.
+
+    The prompt is the opening of the domain's first text, `prompt_tokens` long. Returns domain to (prompt, continuation).
+    """
+    from minimistral import generate
+
+    result = {}
+    for domain, documents in texts.items():
+        prompt_ids = tokenizer.encode(documents[0], bos=True, eos=False)[:prompt_tokens]
+        [new] = generate(model, [prompt_ids], new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+        prompt = tokenizer.decode(prompt_ids)
+        result[domain] = prompt, tokenizer.decode(prompt_ids + new)[len(prompt) :]
+    return result
+
+
+def report(model: Transformer, tokenizer: "Tokenizer", texts: dict[str, list[str]]) -> str:
+    """Markdown: bits a byte of each domain's texts, and a sample of each, by the rule of `samples`."""
+    bits = by_domain(model, texts, tokenizer, partial(tqdm, desc="held-out texts", unit="domain", leave=False))
+    rows = [f"| {name} | {sum(len(t.encode()) for t in texts[name]):,} | {bits[name]:.3f} |" for name in texts]
+    table = "\n".join(["| domain | bytes | bits a byte |", "|---|---|---|", *rows])
+    shown = "".join(
+        f"**{domain}**\n\n```\n{prompt}|{text}\n```\n\n"
+        for domain, (prompt, text) in samples(model, tokenizer, texts).items()
+    )
+    return (
+        f"# What the model knows of its held-out texts\n\nLower is better.\n\n{table}\n\n# What it writes\n\n"
+        "By rule, not chosen: the opening of each domain's first text, up to the bar; temperature 0.8, top-p 0.95, "
+        f"seed 0.\n\n{shown}"
+    )

@@ -1,0 +1,81 @@
+"""Bits a byte and perplexity against one long forward pass and a count by hand; samples by their rule."""
+
+import math
+
+import pytest
+import torch
+
+from minimistral import ModelConfig, MoEConfig, Transformer, generate
+from minimistral.evaluate import bits_a_byte, by_domain, negative_log_likelihood, perplexity, report, samples
+
+torch.set_num_threads(1)
+
+
+class Bytes:
+    """A tokenizer of single bytes; 256 begins a text and 257 ends it."""
+
+    vocab_size = 258
+
+    def encode(self, text, bos=False, eos=False):
+        return [256] * bos + list(text.encode()) + [257] * eos
+
+    def decode(self, ids):
+        return bytes(i for i in ids if i < 256).decode("utf-8", "replace")
+
+
+def small_model(**changes):
+    torch.manual_seed(0)
+    sizes = dict(dim=24, n_layers=2, n_heads=6, n_kv_heads=2, head_dim=10, hidden_dim=40, vocab_size=258)
+    return Transformer(ModelConfig(**sizes | changes))
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 30, 31, 32, 256])
+@pytest.mark.parametrize("changes", [{}, dict(sliding_window=5), dict(moe=MoEConfig(4, 2))], ids=str)
+def test_reading_in_chunks_gives_what_one_pass_over_the_text_gives(changes, chunk):
+    model, ids = small_model(**changes), torch.randint(256, (32,), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logarithms = model(ids[None])[0].log_softmax(-1)
+    expected = -sum(float(logarithms[i, ids[i + 1]]) for i in range(31))
+    assert negative_log_likelihood(model, ids, chunk) == pytest.approx(expected, rel=1e-5)
+    assert perplexity(model, ids, chunk) == pytest.approx(math.exp(expected / 31), rel=1e-5)
+
+
+def guesses_evenly():
+    model = small_model()
+    torch.nn.init.zeros_(model.output.weight)
+    return model
+
+
+def test_a_model_that_guesses_needs_the_logarithm_of_its_vocabulary_for_each_token():
+    model = guesses_evenly()
+    assert perplexity(model, [1, 2, 3]) == pytest.approx(258)
+    # "aé" is 3 bytes; its tokens and eos are predicted, bos is given
+    assert bits_a_byte(model, ["aé"], Bytes()) == pytest.approx(math.log2(258) * 4 / 3)
+    texts = {"long": ["a" * 9, "é"], "short": ["a"]}
+    expected = {"long": math.log2(258) * 13 / 11, "short": math.log2(258) * 2}
+    assert by_domain(model, texts, Bytes()) == pytest.approx(expected)
+
+
+def test_an_empty_text_counts_its_end_and_nothing_at_all_is_refused():
+    assert bits_a_byte(guesses_evenly(), ["", "a"], Bytes()) == pytest.approx(math.log2(258) * 3)
+    for nothing in ([], [""]):
+        with pytest.raises(ValueError, match="no text"):
+            bits_a_byte(guesses_evenly(), nothing, Bytes())
+
+
+@pytest.mark.parametrize("ids", [[], [1], torch.zeros(2, 3, dtype=torch.int64)])
+def test_a_text_needs_two_tokens_in_one_row(ids):
+    with pytest.raises(ValueError, match="two tokens"):
+        perplexity(small_model(), ids)
+
+
+def test_samples_follow_their_rule_and_the_report_shows_them():
+    model, texts = small_model(), {"one": ["To be, or not to be, that is the question", "zzz"], "two": ["ab"]}
+    found = samples(model, Bytes(), texts, prompt_tokens=6, new_tokens=5)
+    assert found["one"][0] == "To be" and found["two"][0] == "ab"
+    [new] = generate(model, [[256, *b"To be"]], 5, temperature=0.8, top_p=0.95, seed=0)
+    assert found["one"][1] == Bytes().decode([*b"To be", *new])[5:]
+    assert samples(model, Bytes(), texts, prompt_tokens=6, new_tokens=5) == found
+    written = report(model, Bytes(), texts)
+    bits = bits_a_byte(model, texts["one"], Bytes())
+    assert f"| one | 44 | {bits:.3f} |" in written and "ab|" in written
