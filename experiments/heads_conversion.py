@@ -17,10 +17,13 @@ BRANCHES = {"MHA": (4, "mean"), "GQA mean": (2, "mean"), "GQA random": (2, "rand
             "MQA random": (1, "random")}  # fmt: skip
 
 
-def config(n_kv_heads: int) -> ModelConfig:
+WIDE = 172 + 32  # with this hidden_dim MQA has as many parameters as MHA with 172
+
+
+def config(n_kv_heads: int, hidden_dim: int = 172) -> ModelConfig:
     """Two layers of 4 heads on bytes: 131,904 parameters with n_kv_heads = 4."""
     return ModelConfig(
-        dim=64, n_layers=2, n_heads=4, n_kv_heads=n_kv_heads, head_dim=16, hidden_dim=172, vocab_size=256
+        dim=64, n_layers=2, n_heads=4, n_kv_heads=n_kv_heads, head_dim=16, hidden_dim=hidden_dim, vocab_size=256
     )
 
 
@@ -41,9 +44,9 @@ def bits(model: Transformer, held: torch.Tensor) -> float:
     return round(held_out_loss(model, held, TrainConfig(batch_size=128, context=64)) / math.log(2), 4)
 
 
-def from_scratch(n_kv_heads: int, tokens: torch.Tensor, seed: int) -> Transformer:
+def from_scratch(shape: ModelConfig, tokens: torch.Tensor, seed: int) -> Transformer:
     torch.manual_seed(seed)
-    model = Transformer(config(n_kv_heads))
+    model = Transformer(shape)
     train(model, tokens, recipe(STEPS, seed), progress=False)
     return model
 
@@ -60,11 +63,14 @@ def train_on(model: Transformer, tokens: torch.Tensor, held: torch.Tensor, seed:
     return found
 
 
-def run(seed: int, convert_too: bool) -> dict:
+def run(seed: int, part: str) -> dict:
+    """part: "scratch" trains MHA and MQA, "convert" converts and trains on too, "wide" trains MQA at equal parameters."""
     tokens, held = text(False), text(True)[:65_537]
-    trained = from_scratch(4, tokens, seed)
-    result = {"scratch": {"MHA": bits(trained, held), "MQA": bits(from_scratch(1, tokens, seed), held)}}
-    if convert_too:
+    if part == "wide":
+        return {"scratch": {"MQA wide": bits(from_scratch(config(1, WIDE), tokens, seed), held)}}
+    trained = from_scratch(config(4), tokens, seed)
+    result = {"scratch": {"MHA": bits(trained, held), "MQA": bits(from_scratch(config(1), tokens, seed), held)}}
+    if part == "convert":
         torch.manual_seed(seed)
         branches = {name: convert(trained, *how) for name, how in BRANCHES.items()}
         result["first head"] = [bits(convert(trained, n, "first"), held) for n in (2, 1)]
@@ -77,6 +83,7 @@ EXPERIMENT = Experiment(
     chapter="04",
     minutes=10,
     question="How much does a trained model lose when its key/value heads are pooled, and how much comes back?",
-    settings=[dict(seed=seed, convert_too=seed < 5) for seed in range(8)],
+    settings=[dict(seed=seed, part="convert" if seed < 5 else "scratch") for seed in range(8)]
+    + [dict(seed=seed, part="wide") for seed in range(8)],
     run=run,
 )
