@@ -14,8 +14,8 @@ test-fast:  ## without notebooks and browser
 bench: env  ## the library against transformers, alone on the machine
 	@$(PY) -m benchmarks
 
-experiments: env  ## repeat the longer runs that chapters look up (python -m experiments says how long each takes)
-	@$(PY) -m experiments all
+experiments: env  ## repeat the longer runs that chapters look up (python -m experiments says how long each takes); again after an interruption goes on
+	@$(PY) -m experiments all --fresh
 
 cards: env  ## measure the bundled models again and write their model cards
 	@$(PY) scripts/model_cards.py --packages .corpus

@@ -18,7 +18,9 @@ EXPERIMENTS = {experiment.name: experiment for experiment in sorted(FOUND, key=l
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or of: {', '.join(EXPERIMENTS)}")
-    parser.add_argument("--fresh", action="store_true", help="repeat runs that are stored already")
+    parser.add_argument(
+        "--fresh", action="store_true", help="repeat what is stored already; again after an interruption goes on"
+    )
     options = parser.parse_args(arguments)
     unknown = set(options.names) - {*EXPERIMENTS, "all"}
     if unknown:
@@ -28,6 +30,8 @@ def main(arguments: list[str]) -> int:
             print(f"{name:15} chapter {experiment.chapter}, about {experiment.minutes} minutes: {experiment.question}")
         elif name in options.names or "all" in options.names:
             runner.repeat(experiment, fresh=options.fresh)
+    if not options.names:
+        print(f"{'all':15} about {sum(e.minutes for e in EXPERIMENTS.values())} minutes on one core")
     return 0
 
 

@@ -16,7 +16,10 @@ STORED = Path(__file__).parents[1] / "minimistral" / "lab" / "stored"
 
 @dataclass(frozen=True)
 class Experiment:
-    """settings: one dictionary a run, with its seed; run(**setting) gives the run's result as a dictionary for JSON."""
+    """settings: one dictionary a run, all with the same keys, `seed` among them; run(**setting) gives its result for JSON.
+
+    Where all seeds are trained at once, `seeds` says how many, and each result is a list, one figure a seed.
+    """
 
     name: str
     chapter: str
@@ -27,17 +30,30 @@ class Experiment:
 
 
 def repeat(experiment: Experiment, fresh: bool = False) -> None:
-    """Run the settings that are not stored yet, on one thread, and write the file after each of them."""
+    """Run the settings that are not stored yet, on one thread, and write the file after each of them.
+
+    With `fresh`, run all of them again. Until they are through, the results stand in a file of their own, from which the
+    next such call goes on, and what was stored stays as it is. A run whose setting is no longer asked for is dropped.
+    """
     torch.set_num_threads(1)
-    path = STORED / f"{experiment.name}.json"
-    stored = json.loads(path.read_text()) if path.exists() and not fresh else {"runs": []}
-    done = [{key: run[key] for key in experiment.settings[0]} for run in stored["runs"]]
-    todo = [setting for setting in experiment.settings if setting not in done]
-    for setting in tqdm(todo, desc=experiment.name, unit="run"):
-        started = time.perf_counter()
+    stored = STORED / f"{experiment.name}.json"
+    path = stored.with_suffix(".unfinished") if fresh else stored
+    settings = json.loads(json.dumps(experiment.settings))  # as they will be read again: tuples are lists there
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    runs = [run for run in runs if _setting(run, settings) in settings]
+    done = [_setting(run, settings) for run in runs]
+    todo = [setting for setting in settings if setting not in done]
+    for setting in tqdm(todo, desc=f"{experiment.name}, about {experiment.minutes} min", unit="run"):
+        started = time.process_time()  # of the processor: what others do on the machine does not count
         result = experiment.run(**setting)
-        stored["runs"].append({**setting, **result, "seconds": round(time.perf_counter() - started, 1)})
-        write(path, {**about(experiment), "runs": stored["runs"]})
+        runs.append({**setting, **result, "seconds": round(time.process_time() - started, 1)})
+        write(path, {**about(experiment), "runs": runs})
+    if fresh and path.exists():
+        path.replace(stored)
+
+
+def _setting(run: dict, settings: list[dict]) -> dict:
+    return {key: run.get(key) for key in settings[0]}
 
 
 def about(experiment: Experiment) -> dict:
@@ -55,5 +71,5 @@ def write(path: Path, content: dict) -> None:
     runs = ",\n".join("  " + json.dumps(run) for run in content["runs"])
     head = json.dumps({key: value for key, value in content.items() if key != "runs"}, indent=1)[:-2]
     draft = path.with_suffix(".part")
-    draft.write_text(f'{head},\n "runs": [\n{runs}\n ]\n}}\n')
+    draft.write_text(f'{head},\n "runs": [\n{runs}\n ]\n}}\n', encoding="utf-8")
     draft.replace(path)
