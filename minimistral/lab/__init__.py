@@ -25,9 +25,11 @@ _HOME = {
     "Heads": "tools.heads",
     "ArchitectureMap": "tools.architecture_map",
     "ReceptiveField": "tools.receptive_field",
+    "LiveCurve": "live_curve",
     "BufferPlayer": "tools.buffer_player",
     "Odometer": "tools.odometer",
     "TokenizerLens": "tools.tokenizer_lens",
+    "Router": "tools.router",
 }
 __all__ = sorted(_HOME)
 
