@@ -127,8 +127,8 @@ def mended_tables(positions, head_dim, theta, dtype):
     angle = positions[:, None].____ * frequency
     return angle.cos().____, ...
 """,
-    explanation="bfloat16 keeps 8 significant bits, float16 11. An angle of a few thousand radians then has a spacing of several "
-    "radians: more than a whole turn. Compute it in float32, and round only cos and sin.",
+    explanation="bfloat16 keeps 8 significant bits, float16 11. Near 3,000 radians, neighbours are 2 radians apart in float16 and "
+    "16 in bfloat16: more than two turns. Compute the angle in float32, and round only cos and sin.",
     report="Real projects shipped it: EleutherAI/gpt-neox#1003, huggingface/transformers#25681, #29285 and, for Mistral, #29496.",
     rtol=6e-3,  # one rounding of bfloat16 more or less is no mistake
     atol=6e-3,
