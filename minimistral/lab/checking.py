@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 
+import torch
+
 from minimistral.lab import describe
 from minimistral.lab.compare import difference
 from minimistral.lab.exercise import Exercise, Mistake
@@ -118,7 +120,7 @@ def recognised(
 ) -> bool:
     """Whether this mistake explains every value that the learner's function gave."""
     trios = [trio for trio in zip(cases, outcomes, expected) if trio[1].ended and trio[1].error is None]
-    if mistake.seen and any(mistake.seen(inputs, outcome.value, right) for inputs, outcome, right in trios):
+    if mistake.seen and any(_seen(mistake, inputs, outcome.value, right) for inputs, outcome, right in trios):
         return True
     if mistake.wrong is None or not trios:
         return False
@@ -129,6 +131,13 @@ def recognised(
             return False
         told_apart |= difference(outcome.value, right, exercise.rtol, exercise.atol) is not None
     return told_apart
+
+
+def _seen(mistake: Mistake, inputs: tuple, got: object, right: object) -> bool:
+    try:
+        return bool(mistake.seen(inputs, got, right))
+    except Exception:  # the learner's value is of a kind that this mistake knows nothing about
+        return False
 
 
 def _verdict(exercise: Exercise, inputs: tuple, outcome: Outcome, expected: object) -> str | None:
@@ -167,20 +176,47 @@ def _report(
 
 def _advice(exercise: Exercise, outcome: Outcome, expected: object, verdict: str) -> str:
     if verdict == "never-ends":
-        return (
-            f"It did not finish within {exercise.seconds:g} seconds. Is there a loop whose condition never turns false?"
-        )
+        advice = f"It did not finish within {exercise.seconds:g} seconds. Is there a loop whose condition never turns false?"
+        if outcome.still_running:
+            advice += " It could not be stopped (a sleep?) and still runs: restart the kernel before you go on."
+        return advice
     if verdict == "raises":
-        return f"It stopped with {_where(outcome.error)}{type(outcome.error).__name__}: {str(outcome.error)[:300]}"
+        return f"It stopped with {_where(outcome.error)}{type(outcome.error).__name__}: {_message(outcome.error)}"
     if verdict == "changes-its-inputs":
         return "The result may be right, but the function changed its own inputs. Work on a copy: x = x.clone()"
     if verdict == "wrong-type":
-        return f"The answer is a {type(expected).__name__}, and this is a {type(outcome.value).__name__}. Is there a return?"
+        return _about_the_type(outcome.value, expected)
     if verdict == "wrong-shape":
         return "The shape differs. Write the shape of each step beside its line, as the chapter does."
     if verdict == "not-a-number":
         return "There are NaN values (not a number): somewhere 0/0, inf - inf, or a softmax over nothing but minus infinity."
+    if describe.only_one_is_infinite(outcome.value, expected):
+        return "There are infinite values: somewhere a division by 0, a logarithm of 0, or a -inf that should have been hidden."
     return "The shape is right and the numbers are not. Take the smallest case, and do it on paper."
+
+
+def _about_the_type(value: object, expected: object) -> str:
+    if inspect.isgenerator(value):
+        return (
+            "This is a generator, which has computed nothing yet: write return where it says yield, or collect a list."
+        )
+    if inspect.iscoroutine(value):
+        value.close()  # else Python warns that nobody waited for it
+        return "This is a coroutine, which has computed nothing yet: write def, not async def."
+    if isinstance(value, torch.Tensor) and isinstance(expected, torch.Tensor):
+        if value.is_meta:
+            return "This tensor is on the device meta: it has a shape and no numbers."
+        kinds = ["complex" if tensor.is_complex() else "real" for tensor in (expected, value)]
+        return f"The answer has {kinds[0]} numbers, and this has {kinds[1]} ones."
+    question = " Is there a return?" if value is None else ""
+    return f"The answer is a {type(expected).__name__}, and this is a {type(value).__name__}.{question}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:300]
+    except Exception:  # a class of the learner's own
+        return "(it cannot be shown)"
 
 
 def _where(error: BaseException) -> str:

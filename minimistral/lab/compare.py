@@ -42,8 +42,9 @@ def as_tensor(value: object) -> Tensor | None:
     try:
         if type(value) is int and abs(value) >= 2**63:  # more than an int64 holds
             return torch.tensor(float(value), dtype=torch.float64)
-        return torch.as_tensor(value).detach().cpu()
-    except (TypeError, ValueError, RuntimeError, OverflowError):
+        tensor = torch.as_tensor(value).detach()
+        return (tensor if tensor.layout == torch.strided else tensor.to_dense()).cpu()
+    except Exception:  # whatever a learner's function returned: text, a generator, a tensor on meta
         return None
 
 

@@ -1,16 +1,19 @@
 """What happens to learners by accident, and what check says then."""
 
+import builtins
 import random
 import sys
 import threading
 import time
+import warnings
 
+import numpy as np
 import pytest
 import torch
 
 from minimistral.lab import check, exercises, hint
 from minimistral.lab.checking import examine
-from minimistral.lab.exercise import Exercise, normal
+from minimistral.lab.exercise import Exercise, Mistake, normal
 from minimistral.lab.progress import entry
 
 
@@ -74,17 +77,139 @@ def test_an_endless_loop_is_stopped(body):
     assert sys.stdout is not None and "ByThread" not in type(sys.stdout).__name__
 
 
-def test_a_loop_that_swallows_exceptions_is_stopped_too():
-    def answer(x):
-        while True:
-            try:  # noqa: SIM105
-                x = x + 0
-            except:  # noqa: E722 - what a learner may write
-                pass
+def swallow_in_a_loop(x):
+    while True:
+        try:  # noqa: SIM105
+            x = x + 0
+        except:  # noqa: E722 - what a learner may write
+            pass
 
+
+def swallow_a_loop(x):
+    while True:
+        try:
+            while True:
+                x = x + 0
+        except BaseException:
+            print("again")
+
+
+def swallow_and_finally(x):
+    while True:
+        try:
+            while True:
+                x = x + 0
+        finally:
+            continue  # noqa: B012
+
+
+def swallow_twice(x):
+    while True:
+        try:
+            try:
+                while True:
+                    x = x + 0
+            except BaseException:
+                print("inner")
+        except BaseException:
+            print("outer")
+
+
+@pytest.mark.parametrize("answer", [swallow_in_a_loop, swallow_a_loop, swallow_and_finally, swallow_twice])
+def test_a_loop_that_swallows_everything_is_stopped_too(answer):
     threads = threading.active_count()
-    assert examined(answer).mistake == "never-ends"
+    for _ in range(5):
+        result = examined(answer)
+        assert result.mistake == "never-ends" and "still runs" not in result.message
     assert threading.active_count() == threads
+
+
+def test_an_import_that_takes_long_is_not_broken_off(tmp_path, monkeypatch):
+    """Broken off, it would leave its lock behind, and the next import would wait for ever."""
+    (tmp_path / "slow_to_import.py").write_text("for _ in range(100):\n    __import__('time').sleep(0.01)\nten = 10\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def answer(x):
+        import slow_to_import
+
+        while True:
+            x = x + slow_to_import.ten
+
+    assert examined(answer).mistake == "never-ends"
+    import slow_to_import
+
+    assert slow_to_import.ten == 10
+
+
+def test_what_cannot_be_stopped_is_left_behind_and_says_so(monkeypatch):
+    monkeypatch.setattr("minimistral.lab.safely.GRACE", 0.1)
+    before, stdout = set(threading.enumerate()), sys.stdout
+
+    def answer(x):
+        time.sleep(1.2)
+        return 2 * x
+
+    result = examined(answer)
+    assert result.mistake == "never-ends" and "sleep" in result.message and "restart the kernel" in result.message
+    for left in set(threading.enumerate()) - before:
+        left.join(5)  # asleep it cannot be woken; awake it ends
+        assert not left.is_alive()
+    sys.stdout = stdout
+
+
+def test_time_that_runs_out_between_two_inputs_is_not_lost(monkeypatch):
+    """Each input takes its time and is right; the time ends before the second begins."""
+    monkeypatch.setattr("minimistral.lab.safely.deepcopy", lambda value: (time.sleep(0.4), value)[1])
+    result = examined(lambda x: 2 * x)
+    assert (result.passed, result.mistake) == (False, "never-ends")
+
+
+def test_input_is_refused_at_once_and_works_again_afterwards():
+    ours, started = builtins.input, time.perf_counter()
+    result = examined(lambda x: float(input("how much? ")) * x)
+    assert result.mistake == "raises" and "nobody to ask" in result.message
+    assert builtins.input is ours and time.perf_counter() - started < 0.5
+
+
+def test_settings_that_the_function_changed_are_put_back():
+    def settings():
+        return [
+            torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), torch.initial_seed(),
+            torch.are_deterministic_algorithms_enabled(), torch.get_rng_state().tolist(), random.getstate(),
+            np.random.get_state()[1].tolist(), sys.getrecursionlimit(), warnings.filters[:],  # noqa: NPY002
+        ]  # fmt: skip
+
+    def answer(x):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        torch.use_deterministic_algorithms(True)
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        sys.setrecursionlimit(5_000)
+        warnings.simplefilter("ignore")
+        sys.stdout = None
+        return 2 * x
+
+    torch.use_deterministic_algorithms(False)  # imports much, the first time
+    before, stdout = settings(), sys.stdout
+    assert examined(answer).passed
+    same = [one == other for one, other in zip(settings(), before)]
+    assert all(same), same
+    assert sys.stdout is stdout
+
+
+def test_the_answer_is_still_right_where_the_default_dtype_was_changed():
+    """What is expected is computed with the settings of before: 1/3 in float32 is not 1/3 in float64."""
+    thirds = Exercise(**{**vars(DOUBLE), "solution": lambda x: torch.tensor(1 / 3) * x, "rtol": 0, "atol": 0})
+
+    def answer(x):
+        third = torch.tensor(1 / 3)
+        torch.set_default_dtype(torch.float64)
+        return third * x
+
+    assert examined(answer, thirds).passed
 
 
 def test_a_flood_of_output_is_cut(capsys):
@@ -107,6 +232,15 @@ def test_inputs_changed_in_place_are_noticed_even_with_the_right_result():
     assert (result.passed, result.mistake) == (False, "changes-its-inputs") and "clone" in result.message
 
 
+class Odd:
+    """A learner's class in which nothing works."""
+
+    def __repr__(self):
+        raise RuntimeError("repr")
+
+    __eq__ = __deepcopy__ = __repr__
+
+
 @pytest.mark.parametrize(
     ("answer", "mistake"),
     [
@@ -117,13 +251,70 @@ def test_inputs_changed_in_place_are_noticed_even_with_the_right_result():
         (lambda x: 2 * x.flatten()[:1], "wrong-shape"),
         (lambda x: 2 * x * float("nan"), "not-a-number"),
         (lambda x: 3 * x, None),
+        (lambda x: x / 0, None),
+        (lambda x: torch.complex(x, x), "wrong-type"),
+        (lambda x: (2 * x).to("meta"), "wrong-type"),
+        (lambda x: torch.nn.Linear(1, 1), "wrong-type"),
+        (lambda x: Odd(), "wrong-type"),
     ],
-    ids=["none", "text", "list", "extra axis", "cut", "nan", "wrong"],
+    ids=["none", "text", "list", "extra axis", "cut", "nan", "wrong", "inf", "complex", "meta", "module", "odd"],
 )
 def test_wrong_types_shapes_and_numbers_say_so(answer, mistake):
     result = examined(answer)
     assert (result.passed, result.mistake) == (False, mistake), result.message
     assert "Your function gave:" in result.message and "hint(" in result.message
+
+
+class Mine(torch.Tensor):
+    pass
+
+
+def test_what_has_computed_nothing_yet_says_so():
+    def yields(x):
+        yield 2 * x
+
+    async def waits(x):
+        return 2 * x
+
+    assert "write return where it says yield" in examined(yields).message
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nobody waits for it: that is the mistake
+        assert "not async def" in examined(waits).message
+    holds_itself = []
+    holds_itself.append(holds_itself)
+    assert examined(lambda x: holds_itself).mistake == "wrong-type"
+
+
+def test_a_learners_own_kind_of_tensor_is_a_tensor():
+    for answer in (
+        lambda x: (2 * x).as_subclass(Mine),
+        lambda x: torch.nn.Parameter(2 * x),
+        lambda x: (2 * x).numpy(),
+        lambda x: (2 * x).to_sparse(),
+    ):
+        assert examined(answer).passed
+
+
+def test_an_error_that_cannot_be_shown_is_named():
+    class Silent(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def answer(x):
+        raise Silent
+
+    assert "Silent: (it cannot be shown)" in examined(answer).message
+
+
+def test_a_mistake_that_does_not_understand_the_value_is_passed_over():
+    knows_tensors = Mistake("sum", "h", seen=lambda inputs, got, right: bool((got > 9).all()))
+    exercise = Exercise(**{**vars(DOUBLE), "mistakes": (knows_tensors,)})
+    assert examined(lambda x: "2", exercise).mistake == "wrong-type"
+    assert examined(lambda x: 0 * x + 10, exercise).mistake == "sum"
+
+
+def test_infinities_are_named():
+    assert "infinite" in examined(lambda x: 2 * x / 0).message
 
 
 def test_a_result_with_history_or_in_another_precision_is_right():
