@@ -24,6 +24,7 @@ _HOME = {
     "KeyDial": "tools.key_dial",
     "Heads": "tools.heads",
     "ArchitectureMap": "tools.architecture_map",
+    "LogitLens": "tools.logit_lens",
     "ReceptiveField": "tools.receptive_field",
     "LiveCurve": "live_curve",
     "BufferPlayer": "tools.buffer_player",
