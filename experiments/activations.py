@@ -10,8 +10,8 @@ from minimistral.data import bundled_texts
 from minimistral.lab.gates import HIDDEN_DIMS, with_feed_forward
 from minimistral.train import TrainConfig, held_out_loss, train
 
-STEPS = 300
-RATES = (4e-3, 8e-3, 1.6e-2)
+STEPS, LONGER = 300, 600
+RATES = (8e-3, 1.6e-2, 3.2e-2)  # half of the lowest was the worst of all for every kind
 SEEDS = range(5)
 
 
@@ -27,27 +27,33 @@ def text(held_out: bool) -> torch.Tensor:
     return torch.tensor(list(joined.encode()))
 
 
-def run(kind: str, rate: float, seed: int) -> dict:
+def run(kind: str, rate: float, steps: int, seed: int) -> dict:
     """Held-out bits a byte. The same seed gives every kind the same other weights and the same order of the data."""
     model = with_feed_forward(config(), kind, seed)
     recipe = TrainConfig(
-        steps=STEPS, batch_size=16, context=64, learning_rate=rate, final_learning_rate=0.0, warmup_steps=15, seed=seed
+        steps=steps, batch_size=16, context=64, learning_rate=rate, final_learning_rate=0.0, warmup_steps=15, seed=seed
     )
     train(model, text(False), recipe, progress=False)
     held_loss = held_out_loss(model, text(True)[:65_537], TrainConfig(batch_size=128, context=64))
     return {"bits_a_byte": round(held_loss / math.log(2), 4)}
 
 
+KINDS = ("SwiGLU", "GEGLU", "GELU")
+SETTINGS = [
+    dict(kind=kind, rate=rate, steps=STEPS, seed=seed)
+    for seed in SEEDS
+    for rate in RATES
+    for kind in KINDS
+    if rate < RATES[-1] or seed < 2  # the largest rate was the worst of the three for every kind and seed
+]
+SETTINGS += [  # does the order change when they learn twice as long?
+    dict(kind=kind, rate=RATES[0], steps=LONGER, seed=seed) for seed in range(3) for kind in ("SwiGLU", "GELU")
+]
 EXPERIMENT = Experiment(
     name="activations",
     chapter="02",
-    minutes=8,
+    minutes=7,
     question="SwiGLU, GEGLU or GELU, with equally many parameters: which learns faster?",
-    settings=[
-        dict(kind=kind, rate=rate, seed=seed)
-        for seed in SEEDS
-        for rate in RATES
-        for kind in ("SwiGLU", "GEGLU", "GELU")
-    ],
+    settings=SETTINGS,
     run=run,
 )
