@@ -1,4 +1,4 @@
-"""The experiments' runner with a toy; differences by pairs of seeds; and what the stored results of chapter 08 say."""
+"""The experiments' runner with a toy, and differences by pairs of seeds."""
 
 import json
 import math
@@ -6,13 +6,10 @@ import random
 import re
 
 import pytest
-import torch
 
 from experiments import __main__ as command
-from experiments import routers_1d, runner
-from minimistral.lab.stored_results import paired, stored, student_quantile
-
-torch.set_num_threads(1)
+from experiments import runner
+from minimistral.lab.stored_results import paired, student_quantile
 
 
 class Stop(BaseException):
@@ -88,7 +85,7 @@ def test_the_list_says_how_long_each_takes_and_all_is_all(monkeypatch, capsys):
     assert command.main([]) == 0
     listed = capsys.readouterr().out
     assert all(re.search(rf"{name} .*about {e.minutes} minutes", listed) for name, e in command.EXPERIMENTS.items())
-    assert {"window_cliff", "routers_1d"} <= command.EXPERIMENTS.keys() and "\nall " in listed
+    assert "window_cliff" in command.EXPERIMENTS and "\nall " in listed
     asked = []
     monkeypatch.setattr(command.runner, "repeat", lambda experiment, fresh: asked.append((experiment.name, fresh)))
     command.main(["all", "--fresh"])
@@ -163,43 +160,3 @@ def test_pairs_that_cannot_be_are_refused():
 )
 def test_the_quantile_is_the_table_s(p, degrees, value, within):
     assert student_quantile(p, degrees) == pytest.approx(value, rel=within)
-
-
-def test_the_target_has_four_straight_pieces_of_the_lengths_it_says():
-    x = (torch.arange(1000) + 0.5) / 500 - 1
-    for pieces, cuts in routers_1d.CUTS.items():
-        y = routers_1d.target(x, pieces)
-        kinks = x[1:-1][(y[2:] - 2 * y[1:-1] + y[:-2]).abs() > 1e-3]
-        assert all(min(abs(kink - cut) for cut in cuts) < 0.004 for kink in kinks.tolist())
-        assert {cut for cut in cuts[1:-1] if (kinks - cut).abs().min() < 0.004} == set(cuts[1:-1])
-
-
-def test_the_routers_mix_as_they_say_and_their_gradients_are_those_of_torch():
-    x, weights = torch.tensor([-0.5, 0.25]), routers_1d.starting_weights(2)
-    logits = routers_1d.lines(weights["gate"], x)
-    outputs = routers_1d.lines(weights["experts"], x)
-    assert logits.shape == (2, 2, 4)
-    slope, height = weights["gate"][1, 2].tolist()
-    assert logits[1, 0, 2].item() == pytest.approx(-0.5 * slope + height)
-    soft, chosen = routers_1d.mix(logits, outputs, 4, "after")
-    torch.testing.assert_close(soft, (logits.softmax(-1) * outputs).sum(-1))
-    best = logits.argmax(-1, keepdim=True)
-    after, _ = routers_1d.mix(logits, outputs, 1, "after")
-    before, chosen = routers_1d.mix(logits, outputs, 1, "before")
-    torch.testing.assert_close(after, outputs.gather(-1, best)[..., 0])
-    torch.testing.assert_close(before, (logits.softmax(-1) * outputs).gather(-1, best)[..., 0])
-    assert chosen.sum().item() == 4 and bool((chosen.gather(-1, best) == 1).all())
-
-
-def test_what_is_stored_for_the_routers_has_the_signs_that_chapter_08_tells():
-    runs = stored("routers_1d")["runs"]
-    by = {(run["pieces"], run["router"]): run for run in runs}
-    for pieces in routers_1d.CUTS:
-        for router in ("top1_after", "top1_after_balanced", "top1_frozen"):
-            assert by[pieces, router]["router_gradient"] == [0.0] * 20, "a weight of 1 whatever the logit"
-        assert min(by[pieces, "top2"]["router_gradient"]) > 0
-        assert by[pieces, "top1_after"]["mse"] == by[pieces, "top1_frozen"]["mse"], "no gradient is no training"
-        better = paired(runs, "mse", dict(pieces=pieces, router="top2"), dict(pieces=pieces, router="top2_frozen"))
-        assert better.mean + better.could_show < 0
-    even = paired(runs, "mse", *(dict(pieces=p, router="top1_after_balanced") for p in ("equal", "unequal")))
-    assert even.mean + even.could_show < 0, "where an even load is the answer, balance alone finds it"
