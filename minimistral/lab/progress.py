@@ -82,7 +82,7 @@ def update(change: Callable[[dict], None]) -> None:
     with FileLock(folder() / "progress.lock", timeout=10):
         kept = read()
         change(kept)
-        draft = path().with_suffix(f".{os.getpid()}.part")
+        draft = path().with_suffix(".part")  # one name: what a killed notebook left is written over
         with open(draft, "w", encoding="utf-8") as file:
             json.dump(kept, file, ensure_ascii=False, indent=1)
             file.flush()

@@ -336,11 +336,11 @@ def test_an_unknown_exercise_lists_those_there_are():
 
 
 def test_tries_mistakes_and_success_are_kept():
-    check("05.2", lambda n_layers, window: n_layers * window)
-    check("05.2", lambda n_layers, window: n_layers * window)
-    assert entry("exercises", "05.2")["mistakes"] == {"layers times window": 2}
-    check("05.2", lambda n_layers, window: n_layers * (window - 1) + 1)
-    check("05.2", lambda n_layers, window: 1)
+    check("05.2", lambda distance, window: distance // (window - 1))
+    check("05.2", lambda distance, window: distance // (window - 1))
+    assert entry("exercises", "05.2")["mistakes"] == {"rounded down": 2}
+    check("05.2", lambda distance, window: -(-distance // (window - 1)))
+    check("05.2", lambda distance, window: 1)
     kept = entry("exercises", "05.2")
     assert (kept["passed"], kept["tries"]) == (True, 4) and kept["first_passed"]
 
@@ -353,7 +353,7 @@ def test_an_untouched_stub_is_not_kept_as_a_try():
 
 
 def test_a_result_shows_itself_as_text_and_as_html_without_markup_from_the_learner():
-    result = check("05.2", lambda n_layers, window: "<script>alert(1)</script>")
+    result = check("05.2", lambda distance, window: "<script>alert(1)</script>")
     assert repr(result) == result.message
     assert "<script>" not in result._repr_html_() and 'role="status"' in result._repr_html_()
 

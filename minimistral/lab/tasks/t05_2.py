@@ -1,99 +1,120 @@
-"""05.2: how far a stack of windows reaches."""
+"""05.2: the least number of layers for a distance."""
 
 import random
 
 from minimistral.lab.exercise import Exercise, Mistake
 
 
-def my_reach(n_layers: int, window: int) -> int:
-    return n_layers * (window - 1) + 1
+def my_layers_for(distance: int, window: int) -> int:
+    hop = window - 1
+    return -(-distance // hop)
 
 
 def cases(draw: random.Random) -> list[tuple]:
-    some = [(draw.randint(2, 40), draw.randint(3, 5000)) for _ in range(4)]
-    return [(draw.randint(2, 4), draw.randint(3, 4)), *some, (1, draw.randint(2, 9)), (draw.randint(2, 9), 1), (1, 1)]
+    window = draw.randint(3, 9)
+    hops = draw.randint(3, 6)
+    exact = hops * (window - 1)
+    some = [(draw.randint(30, 200_000), draw.randint(3, 5_000)) for _ in range(3)]
+    return [
+        (12, 4),
+        (exact, window),
+        (exact + 1, window),
+        (exact - 1, window),
+        *some,
+        (0, window),
+        (1, 2),
+        (window, window),
+    ]
 
 
-def _product(n_layers: int, window: int) -> int:
-    return n_layers * window
+def _by_window(distance: int, window: int) -> int:
+    return -(-distance // window)
 
 
-def _product_and_itself(n_layers: int, window: int) -> int:
-    return n_layers * window + 1
+def _tokens_by_window(distance: int, window: int) -> int:
+    return -(-(distance + 1) // window)
 
 
-def _power(n_layers: int, window: int) -> int:
-    return window**n_layers
+def _rounded_down(distance: int, window: int) -> int:
+    return distance // (window - 1)
 
 
-def _distance(n_layers: int, window: int) -> int:
-    return n_layers * (window - 1)
+def _always_one_more(distance: int, window: int) -> int:
+    return distance // (window - 1) + 1
 
 
-def _one_layer_less(n_layers: int, window: int) -> int:
-    return (n_layers - 1) * (window - 1) + 1
+def _tokens_for_distance(distance: int, window: int) -> int:
+    return -(-(distance - 1) // (window - 1))
 
 
-def _overlap_forgotten(n_layers: int, window: int) -> int:
-    return window + (n_layers - 1) * window - 1
+def _not_rounded(distance: int, window: int) -> float:
+    return distance / (window - 1)
 
 
+def _power(distance: int, window: int) -> int:
+    n_layers = 0
+    while window**n_layers < distance + 1:
+        n_layers += 1
+    return n_layers
+
+
+ONE_HOP = (
+    "One layer with a window of 4 reaches 3 back, not 4: the token itself takes one of the 4 keys. "
+    "How far does your answer for distance 12 and window 4 reach?"
+)
 EXERCISE = Exercise(
     id="05.2",
-    title="How many tokens can L layers reach?",
-    minutes=5,
-    difficulty=1,
+    title="How many layers does it take?",
+    minutes=6,
+    difficulty=2,
     cases=cases,
-    solution=my_reach,
+    solution=my_layers_for,
     mistakes=(
+        Mistake("a hop of W", ONE_HOP, wrong=_by_window),
+        Mistake("a hop of W", ONE_HOP, wrong=_tokens_by_window),
         Mistake(
-            "layers times window",
-            "L · W counts a token twice at every hop: the last key of one layer is the first query of the next. "
-            "Draw 2 layers with a window of 3, and count the lit tokens: 5, not 6.",
-            wrong=_product,
+            "rounded down",
+            "This stops one layer short whenever the distance is no multiple of the hop. Try distance 13 with a window of 4: "
+            "4 layers reach 12 back.",
+            wrong=_rounded_down,
         ),
         Mistake(
-            "layers times window",
-            "This is the count for a window that sees W keys besides the token itself. Here W counts the token too, so one "
-            "layer with a window of 3 reaches 3 tokens. What does yours give for 1 layer?",
-            wrong=_product_and_itself,
+            "a layer too many",
+            "Right between the edges, one too many on them. Distance 12 with a window of 4 takes exactly 4 hops, not 5; "
+            "and a token knows itself without any layer.",
+            wrong=_always_one_more,
+        ),
+        Mistake(
+            "tokens and distance mixed",
+            "The distance is how far back the token stands. Reaching d back means reaching d + 1 tokens, not d.",
+            wrong=_tokens_for_distance,
+        ),
+        Mistake(
+            "not rounded",
+            "There is no part of a layer: round up to the next whole number.",
+            wrong=_not_rounded,
         ),
         Mistake(
             "grows as a power",
-            "W^L counts the paths, not the tokens: many paths end at the same token. Each further layer adds only W - 1 tokens.",
+            "W^L counts paths. Each further layer adds only W - 1 tokens to the reach, so the layers grow with the distance.",
             wrong=_power,
         ),
-        Mistake(
-            "distance, not tokens",
-            "This is how far back the farthest token stands. How many tokens is that, with the token itself?",
-            wrong=_distance,
-        ),
-        Mistake(
-            "one layer forgotten",
-            "One layer already reaches W tokens; yours gives 1 for it. Every layer takes one hop, the first one too.",
-            wrong=_one_layer_less,
-        ),
-        Mistake(
-            "overlap taken off once",
-            "The overlap of one token happens at every hop between layers, not once. Try 3 layers with a window of 2 on paper.",
-            wrong=_overlap_forgotten,
-        ),
     ),
-    nudge="Start with one layer: a window of 4 reaches 4 tokens. Now the oldest of these 4 has a window of its own. How many "
-    "*new* tokens does that add?",
+    nudge="A window of 4: how far back does 1 layer reach? And 2? Which is the first number of layers that reaches 7 back?",
     shapes="""
-| layers | window 4 reaches | new tokens |
-|---|---|---|
-| 0 | 1 (only itself) | |
-| 1 | 4 | 3 |
-| 2 | 7 | 3 |
-| 3 | … | … |
+| layers | window 4 reaches back |
+|---|---|
+| 0 | 0 (only itself) |
+| 1 | 3 |
+| 2 | 6 |
+| 3 | … |
 """,
     skeleton="""
-def my_reach(n_layers, window):
-    new_tokens_a_layer = ____
-    return 1 + ____
+def my_layers_for(distance, window):
+    hop = ____
+    return math.ceil(____ / ____)
 """,
-    explanation="Before any layer a token knows itself: 1. Each layer looks W - 1 tokens further back than the one below. So "
-    "L layers reach L·(W - 1) tokens back, and L·(W - 1) + 1 tokens with the token itself.",
+    explanation="Turn section 5a's formula round: L layers reach L·(W - 1) back, so L must be at least the distance divided by "
+    "W - 1, rounded up. `-(-a // b)` rounds a / b up with whole numbers alone; math.ceil(a / b) does it too, as long as the "
+    "numbers are not enormous. For Mistral's window of 4,096, 32 layers are the least for 131,040 back.",
 )

@@ -1,53 +1,69 @@
 """05.2: answers as people write them."""
 
+import math
+
 import torch
 
 
-def layer_by_layer(n_layers, window):
-    tokens = 1
-    for _ in range(n_layers):
-        tokens += window - 1
-    return tokens
+def with_ceil(distance, window):
+    return math.ceil(distance / (window - 1))
 
 
-def multiplied_out(n_layers, window):
-    return n_layers * window - n_layers + 1
+def layer_by_layer(distance, window):
+    layers = reached = 0
+    while reached < distance:
+        layers += 1
+        reached += window - 1
+    return layers
 
 
-def as_a_tensor(n_layers, window):
-    return torch.tensor(n_layers) * (window - 1) + 1
+def as_a_tensor(distance, window):
+    return torch.ceil(torch.tensor(distance, dtype=torch.float64) / (window - 1))
 
 
-RIGHT = [layer_by_layer, multiplied_out, as_a_tensor]
+RIGHT = [with_ceil, layer_by_layer, as_a_tensor]
 
 
-def product(n_layers, window):
-    return sum(window for _ in range(n_layers))
+def hop_of_a_window(distance, window):
+    return math.ceil(distance / window)
 
 
-def power(n_layers, window):
-    tokens = 1
-    for _ in range(n_layers):
-        tokens *= window
-    return tokens
+def tokens_by_windows(distance, window):
+    return math.ceil((distance + 1) / window)
 
 
-def farthest(n_layers, window):
-    return n_layers * window - n_layers
+def floor(distance, window):
+    return int(distance / (window - 1))
 
 
-def first_layer_forgotten(n_layers, window):
-    return 1 + sum(window - 1 for _ in range(1, n_layers))
+def one_more_to_be_safe(distance, window):
+    layers = 1
+    while layers * (window - 1) <= distance:
+        layers += 1
+    return layers
 
 
-def overlap_once(n_layers, window):
-    return n_layers * window - 1
+def tokens_for_distance(distance, window):
+    # L * (W - 1) + 1 >= distance
+    return math.ceil((distance - 1) / (window - 1))
+
+
+def no_rounding(distance, window):
+    return distance / (window - 1)
+
+
+def logarithm(distance, window):
+    paths, layers = 1, 0
+    while paths <= distance:
+        paths, layers = paths * window, layers + 1
+    return layers
 
 
 WRONG = {
-    "layers times window": [product, lambda n_layers, window: n_layers * window + 1],
-    "grows as a power": [power],
-    "distance, not tokens": [farthest],
-    "one layer forgotten": [first_layer_forgotten],
-    "overlap taken off once": [overlap_once],
+    "a hop of W": [hop_of_a_window, tokens_by_windows],
+    "rounded down": [floor],
+    "a layer too many": [one_more_to_be_safe],
+    "tokens and distance mixed": [tokens_for_distance],
+    "not rounded": [no_rounding],
+    "grows as a power": [logarithm],
 }
