@@ -20,9 +20,9 @@ TIMER = """slider => {
 def chapter(opened):
     opened.open("03_rope.ipynb")
     opened.run_all()
-    opened.page.wait_for_selector(TOOL, timeout=120_000)
-    opened.page.wait_for_selector(".minimistral-question >> nth=8", state="attached", timeout=240_000)
-    opened.wait_until_idle(240_000)
+    opened.page.wait_for_selector(TOOL, timeout=300_000)
+    opened.page.wait_for_selector(".minimistral-question >> nth=8", state="attached", timeout=600_000)
+    opened.wait_until_idle(600_000)
     return opened
 
 
