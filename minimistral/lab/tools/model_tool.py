@@ -36,14 +36,13 @@ class ModelTool:
     def widget(self):
         """The box with controls, sentence and image; made once."""
         if self._box is None:
-            from ipywidgets import HTML, Image, VBox
+            from ipywidgets import HTML, VBox
 
             first = self.picture()
-            self._image = Image(value=first.png, format="png", alt=first.alt)
+            self._image = HTML(value=_img(first))  # ipywidgets' Image has no alternative text
             self._said = HTML(value=_status(first.alt))
             self._box = VBox([*self.controls.values(), self._said, self._image])
             self._box.add_class(f"minimistral-{self.name}").add_class("minimistral-tool")
-            self._image.layout.max_width = "100%"
             for control in self.controls.values():
                 control.observe(self._want, "value")
         return self._box
@@ -66,18 +65,22 @@ class ModelTool:
                 values, self._wanted = self._wanted, None
             try:
                 picture = self.draw(self.compute(**values))
-                png, said = picture.png, picture.alt
+                image, said = _img(picture), picture.alt
             except Exception as error:
-                png, said = self._image.value, f"That did not work: {error}"
+                image, said = self._image.value, f"That did not work: {error}"
             with self._changed:
                 if self._wanted is None:  # else it is stale already
-                    self._image.value, self._image.alt, self._said.value = png, said, _status(said)
+                    self._image.value, self._said.value = image, _status(said)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         bundle, metadata = self.picture()._repr_mimebundle_()
         live = self.widget()._repr_mimebundle_()
         live, live_metadata = live if isinstance(live, tuple) else (live, {})
         return {**live, **bundle}, {**(live_metadata or {}), **metadata}
+
+
+def _img(picture: Picture) -> str:
+    return picture._repr_mimebundle_()[0]["text/html"]
 
 
 def _status(text: str) -> str:
