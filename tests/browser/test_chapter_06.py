@@ -1,26 +1,27 @@
 """Chapter 06 as a learner uses it: Run All, the buffer player by mouse and by keyboard, play and stop."""
 
 import os
+from dataclasses import asdict
+from itertools import product
 
 import pytest
+
+from minimistral.lab.tools import buffer_player as tool
+from minimistral.lab.tools.browser_tool import source
 
 TOOL = ".minimistral-buffer-player"
 
 
 @pytest.fixture(scope="module")
 def chapter(opened):
+    opened.errors.clear()
+    opened.outside.clear()
     opened.open("06_rolling_cache.ipynb")
     opened.run_all()
-    opened.page.wait_for_selector(TOOL, timeout=180_000)
-    opened.page.wait_for_selector(".minimistral-question >> nth=7", state="attached", timeout=300_000)
-    opened.wait_until_idle(300_000)
+    opened.page.wait_for_selector(TOOL, timeout=400_000)
+    opened.page.wait_for_selector(".minimistral-question >> nth=7", state="attached", timeout=400_000)
+    opened.wait_until_idle(400_000)
     return opened
-
-
-@pytest.fixture(autouse=True)
-def start_anew(chapter):
-    yield
-    chapter.page.emulate_media(reduced_motion="no-preference")
 
 
 def control(chapter, name):
@@ -49,6 +50,21 @@ def wait_for_sentence(chapter, beginning, timeout=10_000):
         arg=[f"{TOOL} [role=status]", beginning],
         timeout=timeout,
     )
+
+
+def test_the_browser_says_what_python_says(browser):
+    page = browser.new_page()
+    page.set_content(f"<script>{source('buffer_player.js').replace('export default', 'window.tool =')}</script>")
+    for window, chunk, n_prompt in product((1, 2, 4, 8), (1, 3, 8), (1, 6, 16)):
+        last = tool.n_steps(tool.State(window, chunk, n_prompt, 0))
+        states = [tool.State(window, chunk, n_prompt, step) for step in range(last + 1)]
+        said = page.evaluate("states => states.map(sentence)", [asdict(state) for state in states])
+        assert said == [tool.describe(state, tool.compute(state)) for state in states]
+        slots = page.evaluate(
+            "states => states.map((state) => shownAt(state).after)", [asdict(state) for state in states]
+        )
+        assert slots == [tool.compute(state).after for state in states]
+    page.close()
 
 
 def test_before_a_run_the_picture_stands_in_for_the_tool(opened):
@@ -133,6 +149,7 @@ def test_with_reduced_motion_nothing_moves_by_itself(chapter):
     there = said(chapter)
     assert there.startswith("Reading tokens 0")
     chapter.page.wait_for_timeout(2_500)
+    chapter.page.emulate_media(reduced_motion="no-preference")
     assert said(chapter) == there
 
 

@@ -77,9 +77,8 @@ function slotRow(state, shown, top) {
 
 function svg(state, { words }, answer) {
   const shown = shownAt(state), cell = (WIDTH - LEFT - RIGHT) / words.length;
-  const looksTop = 74, rows = Math.max(1, shown.visible.length), slotsTop = looksTop + rows * 16 + 46;
-  const key = shown.decoding || !state.step ? `<tspan fill="${COLOURS.INK}">light blue: read from a slot</tspan>`
-    : `light blue: read from a slot; dark blue: from the chunk itself`;
+  const looksTop = 74, rows = Math.min(state.chunk, state.n_prompt), slotsTop = looksTop + rows * 16 + 46; // rows: of the largest chunk, so that nothing jumps
+  const key = shown.decoding || !state.step ? "light blue: read from a slot" : "light blue: read from a slot; dark blue: from the chunk itself";
   const gap = !state.step ? "" : answer ? `logits of this step, with this buffer against no cache: they differ by at most ${answer.gap.toExponential(0)}`
     : "asking the kernel for the logits …";
   return svgPicture(WIDTH, slotsTop + 66, sentence(state), `<text x="${LEFT - 6}" y="34" text-anchor="end">position</text>` +
