@@ -88,6 +88,7 @@ def test_every_question_has_its_answer_that_far_back():
             assert (token >= ASK) == (targets[row, place] != NOT_ASKED) == (distance[row, place] != NOT_ASKED)
             if token >= ASK:
                 asked += 1
+                assert 0 < distance[row, place] <= place  # filled before it is asked for
                 filled = int(tokens[row, place - distance[row, place]])
                 assert (filled - FILL) // N_VALUES == token - ASK and (filled - FILL) % N_VALUES == targets[row, place]
         fills = tokens[row][(tokens[row] >= FILL) & (tokens[row] < ASK)]
