@@ -156,7 +156,9 @@ def train(
     """Train a model as a recipe says. Run it again after an interruption: it goes on where the last state was saved.
 
     Held-out texts are measured by domain, in bits a byte: in the bar, in training.jsonl beside the model, and at the end
-    with a sample of each domain in report.md. With several processes: torchrun --nproc-per-node 2 -m minimistral train RECIPE
+    with a sample of each domain in report.md.
+
+    With several processes: torchrun --nproc-per-node 2 -m minimistral train RECIPE
     """
     if (recipe is None) != example:
         raise typer.BadParameter("give a recipe, or --example to see one.")
