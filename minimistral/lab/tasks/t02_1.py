@@ -85,7 +85,7 @@ def _keys_ask(x, wq, wk, wv) -> Tensor:
 EXERCISE = Exercise(
     id="02.1",
     title="Causal attention",
-    minutes=8,
+    minutes=6,
     difficulty=1,
     cases=cases,
     solution=my_attention,

@@ -18,7 +18,7 @@ RIGHT = [with_torch, step_by_step]
 
 
 def unchanged_in_other_words(x, weight, config):
-    eps = config["rms_norm_eps"] if "rms_norm_eps" in config else 1e-6
+    eps = config.get("rms_norm_eps") or 1e-6
     return F.rms_norm(x, weight.shape, weight, eps)
 
 
