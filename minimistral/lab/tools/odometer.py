@@ -9,7 +9,7 @@ from minimistral.lab.tools.browser_tool import BrowserTool
 SCALINGS = {
     "none": "none",
     "interpolation": "interpolation: position / factor",
-    "NTK": "NTK: the slowest dial slowed by the factor",
+    "NTK": "NTK: slowest dial / factor",
     "base": "base change: theta × factor",
 }
 HEAD_DIMS = (8, 16, 32, 64, 128)
