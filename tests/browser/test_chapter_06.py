@@ -136,8 +136,9 @@ def test_it_stops_at_the_end_and_begins_again(chapter):
     control(chapter, "play").click()
     wait_for_sentence(chapter, "Writing token 19")
     assert control(chapter, "play").text_content() == "Play"
-    control(chapter, "play").click()
-    wait_for_sentence(chapter, "Reading tokens 0 to 2")
+    control(chapter, "play").click()  # begins anew; on a slow machine it may be some steps further when we look
+    assert control(chapter, "play").text_content() == "Pause"
+    assert int(control(chapter, "step").input_value()) < 15
     set_to(chapter, "window", 5)  # any other control stops it
     assert control(chapter, "play").text_content() == "Play"
 
