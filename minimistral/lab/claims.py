@@ -19,6 +19,11 @@ class Claim:
     chapters: tuple[str, ...]
     sources: tuple[str, ...] = ()
 
+    @property
+    def cell(self) -> str:
+        """The tag of the cells, in each of its chapters, that settle it by measuring (tested in tests/notebooks)."""
+        return f"claim:{self.id}"
+
 
 @cache
 def claims() -> dict[str, Claim]:

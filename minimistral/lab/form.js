@@ -6,7 +6,7 @@ function draw(model, el) {
   model.get("items").forEach((item, number) => {
     const box = document.createElement("fieldset");
     box.className = "minimistral-question";
-    box.style.cssText = "border: 1px solid #999; border-radius: 4px; margin: 0.6em 0; padding: 0.4em 0.9em; max-width: 46em";
+    box.style.cssText = "border: 1px solid #999; border-radius: 4px; margin: 0.6em 0; padding: 0.4em 0.9em; max-width: 46em; color: var(--jp-content-font-color1, inherit)";
     const legend = document.createElement("legend");
     legend.textContent = item.text;
     legend.style.cssText = "padding: 0 0.3em; font-weight: 600";

@@ -93,9 +93,9 @@ def test_claims_stand_in_the_recap_and_are_settled_in_asserting_cells(chapter):
     measured = {claim for claim, _, where in rows if where != "sources"}
     tagged = {}
     for cell in chapter.cells:
-        for tag in cell.metadata.get("tags", []):
-            if tag.startswith("claim:"):
-                tagged.setdefault(tag[6:], []).append(cell.source)
+        for claim in claims().values():
+            if claim.cell in cell.metadata.get("tags", []):
+                tagged.setdefault(claim.id, []).append(cell.source)
     assert measured == set(tagged)
     for claim, cells in tagged.items():
         assert any("assert" in source for source in cells), claim

@@ -8,7 +8,6 @@ from minimistral import ModelConfig, MoEConfig, Transformer
 from minimistral.rope import rope_angles
 
 torch.set_num_threads(1)
-SIZES = dict(dim=12, n_layers=3, n_heads=4, n_kv_heads=2, head_dim=6, hidden_dim=14, vocab_size=23)
 KINDS = {
     "dense": {},
     "window of one": dict(sliding_window=1),
@@ -17,17 +16,8 @@ KINDS = {
 }
 
 
-def random_model(**changes):
-    torch.manual_seed(0)
-    model = Transformer(ModelConfig(**SIZES | changes)).eval().requires_grad_(False)
-    for name, weight in model.named_parameters():
-        if "norm" in name:
-            weight.uniform_(0.5, 2)  # all ones would hide that one norm stands for another
-    return model
-
-
 @pytest.fixture(params=KINDS)
-def model(request):
+def model(random_model, request):
     return random_model(**KINDS[request.param])
 
 
@@ -75,7 +65,7 @@ def test_padding_influences_nothing(model):
     assert torch.isfinite(logits).all()
 
 
-def test_bfloat16_weights_still_tell_positions_apart():
+def test_bfloat16_weights_still_tell_positions_apart(random_model):
     model, tokens = random_model(), torch.full((1, 400), 3)
     tokens[0, 0] = 5
     difference = (model.bfloat16()(tokens) - random_model()(tokens)).abs().max()
@@ -95,14 +85,14 @@ def test_bfloat16_weights_still_tell_positions_apart():
         (torch.ones(1, 2, dtype=torch.int64, device="meta"), ["meta", "cpu"]),
     ],
 )
-def test_tokens_that_do_not_fit_are_refused(tokens, words):
+def test_tokens_that_do_not_fit_are_refused(random_model, tokens, words):
     with pytest.raises(ValueError) as error:
         random_model()(tokens)
     assert all(word in str(error.value) for word in words), error.value
 
 
 @pytest.mark.parametrize("lengths", [[1], [1, 2, 3], [0, 2], [1, 4], [1.0, 2.0], [True, True], [-1, 2]])
-def test_lengths_that_do_not_fit_are_refused(lengths):
+def test_lengths_that_do_not_fit_are_refused(random_model, lengths):
     with pytest.raises(ValueError, match="lengths"):
         random_model()(torch.ones(2, 3, dtype=torch.int64), lengths=torch.tensor(lengths))
 
