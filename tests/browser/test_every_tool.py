@@ -4,6 +4,7 @@ One notebook with all of them in one cell, so that a new tool is covered by bein
 """
 
 import os
+import urllib.request
 
 import nbformat
 import pytest
@@ -41,6 +42,12 @@ MARK = """tool => [...tool.querySelectorAll(CONTROLS)].filter(node => node.getCl
 })""".replace("CONTROLS", f"'{CONTROLS}'")
 HERE = "tool => tool.contains(document.activeElement) ? document.activeElement.dataset.stop ?? null : null"
 PAPER = "() => getComputedStyle(document.querySelector('.jp-Notebook')).backgroundColor"
+DARK = """css => {
+  document.body.dataset.jpThemeLight = 'false';
+  const style = document.createElement('style');
+  style.textContent = css;
+  document.documentElement.append(style);  // behind the light one, wherever that stands
+}"""
 FAINT = """() => {
   const numbers = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
   const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -59,7 +66,7 @@ FAINT = """() => {
     while (walker.nextNode()) {
       const node = walker.currentNode.parentElement;
       const text = walker.currentNode.textContent.trim();
-      if (!text || !node.getClientRects().length || node.closest('style, script, option, svg')) continue;
+      if (!text || !node.getClientRects().length || node.closest('style, script, option, svg, pre code')) continue;
       const pair = [light(getComputedStyle(node).color), light(behind(node))].sort((a, b) => b - a);
       const contrast = (pair[0] + 0.05) / (pair[1] + 0.05);
       if (contrast < 4.5) found.push([contrast.toFixed(2), text.slice(0, 60), node.outerHTML.slice(0, 90)]);
@@ -123,8 +130,8 @@ def test_all_text_is_readable(page, opened, theme):
     """The dark theme's own style sheet, as JupyterLab loads it when the theme is changed, over the light one."""
     if theme == "dark":
         before = page.evaluate(PAPER)
-        page.add_style_tag(url=f"{opened.address}/lab/api/themes/@jupyterlab/theme-dark-extension/index.css")
-        page.evaluate("() => { document.body.dataset.jpThemeLight = 'false'; }")
+        address = f"{opened.address}/lab/api/themes/@jupyterlab/theme-dark-extension/index.css"
+        page.evaluate(DARK, urllib.request.urlopen(address, timeout=60).read().decode())
         assert page.evaluate(PAPER) != before
     page.wait_for_timeout(1_000)
     assert page.locator(".jp-OutputArea-output").count() > 10
