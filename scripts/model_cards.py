@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from train_bundled import PRETRAINED, RECIPE, encode, read_texts
+from train_bundled import PRETRAINED, RECIPE, STAGES, encode, read_texts
 
 from minimistral import load
 from minimistral.evaluate import bits_a_byte, samples
 from minimistral.ngram import KneserNey
 from minimistral.sources import DOMAINS, Document
+from minimistral.train import TrainConfig
 
 ORDERS = (2, 3, 4, 5)
 PROMPT_TOKENS, NEW_TOKENS, TEMPERATURE, TOP_P, SEED = 24, 64, 0.8, 0.95, 0
@@ -91,11 +92,24 @@ def card(name: str, found: dict) -> str:
     count = model.config.count_parameters()
     return template.format(
         name=name, other=other, total=count.total, active=count.active, config=model.config, table="\n".join(table),
-        samples="\n".join(shown), recipe=RECIPE, tokens_read=RECIPE.steps * RECIPE.batch_size * RECIPE.context,
+        samples="\n".join(shown), stages=stages(), tokens_read=sum(tokens_read(stage.recipe) for stage in STAGES),
         verdict=verdict(name, found["bits_a_byte"]), temperature=TEMPERATURE, top_p=TOP_P, seed=SEED, **{
             key: found[key] for key in ("date", "where", "training_tokens")
         },
     )  # fmt: skip
+
+
+def tokens_read(recipe: TrainConfig) -> int:
+    return recipe.steps * recipe.batch_size * recipe.context
+
+
+def stages() -> str:
+    """The recipe of each stage, a list in Markdown."""
+    lines = []
+    for number, stage in enumerate(STAGES, 1):
+        shares = ", ".join(f"{domain} {share:.0%}" for domain, share in stage.shares.items())
+        lines.append(f"    {number}. `{stage.recipe}`; of the bytes {shares}.")
+    return "\n".join(lines)
 
 
 def verdict(name: str, bits: dict) -> str:

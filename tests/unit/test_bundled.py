@@ -36,7 +36,7 @@ def test_it_loads_in_less_than_a_second(bundled):
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("HAMLET:\n", ["my", "lord", "the", "I"]),
+        ("HAMLET:\n", [":\n", "my", "you", "the", "I "]),
         ("And it came to pass, that", ["and", "the", "of", "LORD", "unto"]),
         ("Y aconteció que", ["de", "que", "el", "la", "Jehová", "los"]),
         ("    def add_edge(self, ", ["self", "node", "nx", "G", "if ", "def ", "return", "]"]),
