@@ -91,8 +91,8 @@ EXERCISE = Exercise(
         ),
         Mistake(
             "one token too many",
-            "After n tokens the newest has position n - 1, since positions begin at 0. Yours has W + 1 positions' worth of "
-            "history when full: one has been overwritten too soon.",
+            "After n tokens the newest has position n - 1, since positions begin at 0. Yours has written one more, so a full "
+            "buffer has lost its oldest position too soon.",
             wrong=_one_more,
         ),
         Mistake(

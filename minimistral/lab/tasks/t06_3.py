@@ -103,12 +103,12 @@ EXERCISE = Exercise(
         ),
         Mistake(
             "turned the wrong way",
-            "All keys are there, turned the wrong way round. The oldest lies in slot n_seen % S, and must come to index 0.",
+            "All keys are there, moved round the wrong way. The oldest lies in slot n_seen % S, and must come to index 0.",
             wrong=_wrong_way,
         ),
         Mistake(
             "turned before it is full",
-            "Until the buffer is full the oldest key lies in slot 0. With 2 tokens in 4 slots nothing may be turned.",
+            "Until the buffer is full the oldest key lies in slot 0. With 2 tokens in 4 slots nothing may be moved.",
             wrong=_rolls_before_full,
         ),
         Mistake(
@@ -160,6 +160,6 @@ def mended_past(keys, n_seen):
     explanation="The past is the positions n_seen - n_past … n_seen - 1, in this order; each lies in slot position % S. For a "
     "single written token the order would not matter, since it sees them all. A chunk has a mask, and the mask is about positions.",
     report="Reported for ollama's rotating cache: joining a wrapped buffer with new keys without putting it in order of time "
-    "first (ollama/ollama#14912). transformers rolled its sliding cache a step too soon, as soon as the length reached the "
-    "window (huggingface/transformers#37574).",
+    "first (ollama/ollama#14912), and later keeping only the newest lap of it (ollama/ollama#15591). transformers rolled its "
+    "sliding cache a step too soon, as soon as the length reached the window (huggingface/transformers#37574).",
 )

@@ -153,7 +153,7 @@ EXERCISE = Exercise(
     shapes="""
 | name | shape | meaning |
 |---|---|---|
-| `q`, `k`, `v` | (N, T, D) | N texts of T tokens, one head, already turned |
+| `q`, `k`, `v` | (B, T, D) | B texts of T tokens, one head, already turned |
 | `keys`, `values` | (W, D) | one buffer, used for one text after the other |
 | `seen` | int | tokens of *this* text so far |
 | result | (N, T, D) | each text as if it were alone |

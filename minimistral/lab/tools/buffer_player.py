@@ -46,7 +46,7 @@ class Shown:
     decoding: bool
     before: list[int | None]
     after: list[int | None]
-    gone: list[int]  # positions that no slot holds any more, and held before or never did
+    gone: list[int]  # positions of before, or of this step itself, that no slot holds after it
     visible: dict[int, list[int]]  # of each query in this step, the positions of its keys
 
 
