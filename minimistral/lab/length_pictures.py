@@ -39,7 +39,7 @@ def retrieval_picture() -> Picture:
             axes.set_title(title, fontsize=10)
         panels[0].set_ylabel("share found (a guess: 0.125)")
         figure.suptitle(
-            "Past the trained distances (grey), only interpolation finds the value every time",
+            "Past the trained distances (grey), only interpolation keeps finding the value",
             x=0.01,
             ha="left",
             fontsize=11,

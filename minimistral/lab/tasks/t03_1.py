@@ -70,8 +70,8 @@ EXERCISE = Exercise(
     mistakes=(
         Mistake(
             "turned the other way",
-            "The pair turns clockwise. Scores between two positions would still be right, but the papers and every "
-            "checkpoint turn (1, 0) towards (0, 1): the minus sign stands in the first line.",
+            "The pair turns clockwise. A score would still depend on the distance alone, but a trained model's would come out "
+            "wrong: the papers and every checkpoint turn (1, 0) towards (0, 1). The minus sign stands in the first line.",
             wrong=_clockwise,
         ),
         Mistake(
@@ -93,7 +93,9 @@ EXERCISE = Exercise(
         Mistake(
             "sine and cosine swapped", "At angle 0 nothing may move, and cos 0 is 1. Look at row 0.", wrong=_swapped
         ),
-        Mistake("degrees", "torch's cos and sin take radians, and so does the frequency: no 180.", wrong=_degrees),
+        Mistake(
+            "degrees", "torch's cos and sin take radians, and the frequency is in radians too: no 180.", wrong=_degrees
+        ),
         Mistake(
             "stretched, not turned",
             "Each number was multiplied on its own. A turn mixes the two: print x.norm(dim=1) before and after; it may not change.",
