@@ -19,6 +19,7 @@ experiments: env  ## repeat the longer runs that chapters look up (python -m exp
 
 cards: env  ## measure the bundled models again and write their model cards
 	@$(PY) scripts/model_cards.py --packages .corpus
+	@$(PY) scripts/stored_logits.py
 
 update:  ## new chapters into my-course/, answers carried over
 	@$(PYTHON) start.py update
