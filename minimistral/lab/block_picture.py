@@ -43,14 +43,14 @@ def _beside(axes, foot: float, name: str, colour: str) -> None:
     _norms(axes, foot)
     _line(axes, [(SIDE, foot + 0.95), (SIDE, foot + 1.5)])
     _box(axes, SIDE, foot + 1.9, WIDTH, name, colour)
-    _line(axes, [(SIDE, foot + 2.4), (SIDE, foot + 3.2), (MIDDLE + 0.28, foot + 3.2)])
+    _line(axes, [(SIDE, foot + 2.2), (SIDE, foot + 3.2), (MIDDLE + 0.28, foot + 3.2)])
     _plus(axes, foot + 3.2)
 
 
 def _dense(axes) -> None:
     _line(axes, [(SIDE, 6.15), (SIDE, 6.7)])
     _box(axes, SIDE, 7.1, WIDTH, "SwiGLU", theme.AMBER)
-    _line(axes, [(SIDE, 7.5), (SIDE, 8.9), (MIDDLE + 0.28, 8.9)])
+    _line(axes, [(SIDE, 7.4), (SIDE, 8.9), (MIDDLE + 0.28, 8.9)])
     _plus(axes, 8.9)
 
 

@@ -145,8 +145,8 @@ EXERCISE = Exercise(
             wrong=_keys_ask,
         ),
     ),
-    nudge="Four steps: project, score, hide, mix. After which of them is there a table with a row for each query? "
-    "What must each of its rows add up to in the end?",
+    nudge="First x becomes q, k and v; then come the four steps: score, hide, softmax, mix. After which of them is there a "
+    "table with a row for each query? What must each of its rows add up to in the end?",
     shapes="""
 | name | shape | meaning |
 |---|---|---|

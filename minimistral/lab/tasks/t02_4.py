@@ -103,6 +103,6 @@ def mended_norm(x, weight, config):
 """,
     explanation="`get` with a default hides a key that stands one level deeper. A missing number of a trained model should be an "
     "error, not a guess: config[...] without a default says so at once.",
-    report="huggingface/transformers#38025 (2025): Mistral 3's norm was built without the config's epsilon, and used its own "
-    "default of 1e-6. The same trap one project further: meta-llama/llama#771.",
+    report="huggingface/transformers#38025 (2025): a norm of Mistral 3 was built without the text config's epsilon, and used its "
+    "own default of 1e-6. In meta-llama/llama#771 (2023) the config itself said 1e-6 where 1e-5 was meant.",
 )

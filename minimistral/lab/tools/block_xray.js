@@ -46,7 +46,7 @@ function render({ model, el }) {
       const second = TOP + PANEL + GAP + 10;
       const body = answer
         ? panel(TOP, "size of the residual stream (root mean square, log scale)", answer.size, 0, COLOURS.TRAINED, state.n_layers, "size") +
-          panel(second, "gradient of each layer's w2 (norm, log scale)", answer.gradient, 1, COLOURS.GRADIENT, state.n_layers, "gradient") +
+          panel(second, "gradient of each layer's w2 (length, log scale)", answer.gradient, 1, COLOURS.GRADIENT, state.n_layers, "gradient") +
           `<text x="${WIDTH - RIGHT}" y="${second + PANEL + 30}" text-anchor="end">layer (0 is the embedding)</text>`
         : `<text x="${LEFT}" y="60" fill="${COLOURS.GREY}">asking the kernel …</text>`;
       return svgPicture(WIDTH, height + 10, sentence(state, data, answer), body);

@@ -56,7 +56,7 @@ def draw(state: State, seen: dict[str, list[float]]):
         above.plot(range(state.n_layers + 1), seen["size"], "o-", color=theme.TRAINED, ms=4)
         above.set_title("size of the residual stream (root mean square, log scale)", fontsize=10)
         below.plot(range(1, state.n_layers + 1), seen["gradient"], "s-", color=theme.GRADIENT, ms=4)
-        below.set_title("gradient of each layer's w2 (norm, log scale)", fontsize=10)
+        below.set_title("gradient of each layer's w2 (length, log scale)", fontsize=10)
         for axes, values in ((above, seen["size"]), (below, seen["gradient"])):
             axes.set_yscale("log")
             axes.set_ylim(min(0.1, min(values) / 2), max(10, 2 * max(values)))

@@ -1,6 +1,6 @@
 // One key turned toward the query; the softmax moves its weight. All drawn here.
 
-const WIDTH = 760, HEIGHT = 300, CENTRE = [200, 155], UNIT = 42, BARS = 440;
+const WIDTH = 760, HEIGHT = 330, CENTRE = [200, 165], UNIT = 34, BARS = 440; // room for a key of length 4 all round
 
 function compute(state, data) {
   const keys = data.fixed.map((polar) => {
@@ -19,12 +19,12 @@ function sentence(state, data) {
   return `The key of “${data.words[moved]}” is ${place}: its weight is ${compute(state, data).weights[moved].toFixed(2)}, and the four add up to 1.`;
 }
 
-function arrow(point, colour, label) {
+function arrow(point, colour, label, width = 2.5) {
   const [x, y] = [CENTRE[0] + UNIT * point[0], CENTRE[1] - UNIT * point[1]];
   const size = Math.hypot(...point) || 1;
   const [dx, dy] = [point[0] / size, -point[1] / size];
   const head = `M${x} ${y}L${x - 9 * dx - 4 * dy} ${y - 9 * dy + 4 * dx}L${x - 9 * dx + 4 * dy} ${y - 9 * dy - 4 * dx}Z`;
-  return `<path d="M${CENTRE[0]} ${CENTRE[1]}L${x} ${y}" stroke="${colour}" stroke-width="2.5"/><path d="${head}" fill="${colour}"/>` +
+  return `<path d="M${CENTRE[0]} ${CENTRE[1]}L${x} ${y}" stroke="${colour}" stroke-width="${width}"/><path d="${head}" fill="${colour}"/>` +
     `<text x="${x + 16 * dx}" y="${y + 14 * dy + 4}" text-anchor="middle" fill="${colour}">${label}</text>`;
 }
 
@@ -38,9 +38,10 @@ function render({ model, el }) {
     ],
     draw(state, data) {
       const { keys, scores, weights } = compute(state, data);
-      let body = "";
+      // The query lies below, broad, and has its name beside it: a key that points the same way stays in sight.
+      let body = arrow(data.query, COLOURS.QUERY, "", 7) +
+        `<text x="${CENTRE[0] + UNIT * data.query[0] * 0.65}" y="${CENTRE[1] + 20}" text-anchor="middle" fill="${COLOURS.QUERY}">query</text>`;
       keys.forEach((key, i) => { body += arrow(key, data.fixed[i] ? COLOURS.GREY : COLOURS.KEY, data.words[i]); });
-      body += arrow(data.query, COLOURS.QUERY, "query");
       body += `<text x="${BARS}" y="40">weight of each key (score in brackets)</text>`;
       weights.forEach((weight, i) => {
         const y = 60 + 50 * i, score = scores[i] === -Infinity ? "−∞" : scores[i].toFixed(2).replace("-", "−");

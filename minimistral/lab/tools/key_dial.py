@@ -57,8 +57,8 @@ def draw(state: State):
     scores, weights = compute(state)
     with theme.figure(1, 2, size=(7.2, 3.2), gridspec_kw={"width_ratios": [1.2, 1]}) as (figure, (plane, bars)):
         arrow = dict(arrowstyle="-|>", lw=2, shrinkA=0, shrinkB=0)
-        plane.annotate("", QUERY, (0, 0), arrowprops={**arrow, "color": theme.QUERY})
-        plane.text(2.1, 0.08, "query", color=theme.QUERY)
+        plane.annotate("", QUERY, (0, 0), arrowprops={**arrow, "color": theme.QUERY, "lw": 4})
+        plane.text(1.3, -0.3, "query", color=theme.QUERY, ha="center")
         for i, (x, y) in enumerate(keys(state)):
             colour = theme.KEY if i == MOVED else theme.GREY
             plane.annotate("", (x, y), (0, 0), arrowprops={**arrow, "color": colour})
