@@ -23,8 +23,10 @@ function arrow(point, colour, label, width = 2.5) {
   const [x, y] = [CENTRE[0] + UNIT * point[0], CENTRE[1] - UNIT * point[1]];
   const size = Math.hypot(...point) || 1;
   const [dx, dy] = [point[0] / size, -point[1] / size];
-  const head = `M${x} ${y}L${x - 9 * dx - 4 * dy} ${y - 9 * dy + 4 * dx}L${x - 9 * dx + 4 * dy} ${y - 9 * dy - 4 * dx}Z`;
-  return `<path d="M${CENTRE[0]} ${CENTRE[1]}L${x} ${y}" stroke="${colour}" stroke-width="${width}"/><path d="${head}" fill="${colour}"/>` +
+  const back = 5 + 1.6 * width, half = 1.5 + width; // the head's size
+  const [baseX, baseY] = [x - back * dx, y - back * dy];
+  const head = `M${x} ${y}L${baseX - half * dy} ${baseY + half * dx}L${baseX + half * dy} ${baseY - half * dx}Z`;
+  return `<path d="M${CENTRE[0]} ${CENTRE[1]}L${baseX} ${baseY}" stroke="${colour}" stroke-width="${width}"/><path d="${head}" fill="${colour}"/>` +
     `<text x="${x + 16 * dx}" y="${y + 14 * dy + 4}" text-anchor="middle" fill="${colour}">${label}</text>`;
 }
 
@@ -39,7 +41,7 @@ function render({ model, el }) {
     draw(state, data) {
       const { keys, scores, weights } = compute(state, data);
       // The query lies below, broad, and has its name beside it: a key that points the same way stays in sight.
-      let body = arrow(data.query, COLOURS.QUERY, "", 7) +
+      let body = arrow(data.query, COLOURS.QUERY, "", 6) +
         `<text x="${CENTRE[0] + UNIT * data.query[0] * 0.65}" y="${CENTRE[1] + 20}" text-anchor="middle" fill="${COLOURS.QUERY}">query</text>`;
       keys.forEach((key, i) => { body += arrow(key, data.fixed[i] ? COLOURS.GREY : COLOURS.KEY, data.words[i]); });
       body += `<text x="${BARS}" y="40">weight of each key (score in brackets)</text>`;
