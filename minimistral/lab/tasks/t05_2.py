@@ -60,7 +60,7 @@ def _power(distance: int, window: int) -> int:
 
 ONE_HOP = (
     "One layer with a window of 4 reaches 3 back, not 4: the token itself takes one of the 4 keys. "
-    "How far does your answer for distance 12 and window 4 reach?"
+    "How far back does your answer for distance 30 and window 4 reach?"
 )
 EXERCISE = Exercise(
     id="05.2",
@@ -110,6 +110,8 @@ EXERCISE = Exercise(
 | 3 | … |
 """,
     skeleton="""
+import math
+
 def my_layers_for(distance, window):
     hop = ____
     return math.ceil(____ / ____)

@@ -52,9 +52,9 @@ function svg(state, gradient, recall) {
     path += `${hop ? "L" : "M"}${x(Math.max(0, state.token - hop * (state.window - 1)))} ${y(state.n_layers - hop)}`;
   const labels = `<text x="4" y="${y(0) + 4}">inputs</text><text x="4" y="${y(state.n_layers) + 4}">layer ${state.n_layers}</text>`;
   const panels = [
-    ["uniform attention: share of each input (log scale)", uniformShares(state), COLOURS.THEORY, true],
+    ["uniform attention: share of each input (log scale; × is exactly 0)", uniformShares(state), COLOURS.THEORY, true],
     ["untrained model: gradient, largest = 1 (log scale; × is exactly 0)", gradient, COLOURS.GRADIENT, true],
-    ["trained models: name the first token from here (share of texts; a guess gives 0.06)", recall, COLOURS.TRAINED, false],
+    ["trained models: name a first token that stands here (share of texts; a guess gives 0.06)", recall, COLOURS.TRAINED, false],
   ];
   let top = stack + 10, bars = "";
   for (const [title, values, colour, isLog] of panels) {

@@ -70,11 +70,17 @@ def trained_recall() -> dict[str, list[float]]:
     return {setting: [round(sum(shares) / len(shares), 3) for shares in zip(*seeds)] for setting, seeds in runs.items()}
 
 
+def count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def describe(state: State, shown: Shown) -> str:
     formula = state.n_layers * (state.window - 1) + 1
     text = (
-        f"{state.n_layers} layers with a window of {state.window}: the last layer's output at token {state.token} depends on "
-        f"{shown.reached} tokens, itself and {shown.reached - 1} before it. {state.n_layers} x ({state.window} - 1) + 1 = {formula}"
+        f"{count(state.n_layers, 'layer')} with a window of {state.window}: "
+        f"the last layer's output at token {state.token} depends on "
+        f"{count(shown.reached, 'token')}, itself and {shown.reached - 1} before it. "
+        f"{state.n_layers} x ({state.window} - 1) + 1 = {formula}"
     )
     return f"{text}." if shown.reached == formula else f"{text}, but the text begins {state.token} tokens back."
 
@@ -93,7 +99,9 @@ def draw(state: State, shown: Shown):
         _draw_bars(panels[1], shown.uniform, theme.THEORY, "uniform attention: share", log=True)
         _draw_bars(panels[2], shown.gradient, theme.GRADIENT, "untrained model: gradient, largest = 1", log=True)
         if shown.recall:
-            _draw_bars(panels[3], shown.recall, theme.TRAINED, "trained models: names the first token", log=False)
+            _draw_bars(
+                panels[3], shown.recall, theme.TRAINED, "trained models: name a first token that stands here", log=False
+            )
         panels[-1].set_xticks(range(0, state.n_tokens, 1 if state.n_tokens <= 20 else 5))
         panels[-1].set_xlabel("input token (position)")
         figure.suptitle(describe(state, shown).split(": the ")[0], x=0.01, ha="left", fontsize=11)
