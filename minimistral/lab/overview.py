@@ -47,7 +47,7 @@ class Overview(list):
 def my_progress() -> Overview:
     """Every chapter that has exercises or a quiz, with what is kept about it."""
     kept, known = read(), all_exercises()
-    with_quiz = {file.stem for file in QUESTIONS.glob("*.toml")}
+    with_quiz = {file.stem for file in QUESTIONS.glob("[0-9][0-9].toml")}  # a mixed review is no chapter
     chapters = sorted({exercise.chapter for exercise in known.values()} | with_quiz)
     return Overview(_chapter(chapter, kept, known, chapter in with_quiz) for chapter in chapters)
 
