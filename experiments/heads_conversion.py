@@ -81,7 +81,7 @@ def run(seed: int, part: str) -> dict:
 EXPERIMENT = Experiment(
     name="heads_conversion",
     chapter="04",
-    minutes=10,
+    minutes=12,
     question="How much does a trained model lose when its key/value heads are pooled, and how much comes back?",
     settings=[dict(seed=seed, part="convert" if seed < 5 else "scratch") for seed in range(8)]
     + [dict(seed=seed, part="wide") for seed in range(8)],
