@@ -176,7 +176,9 @@ def _report(
 
 def _advice(exercise: Exercise, outcome: Outcome, expected: object, verdict: str) -> str:
     if verdict == "never-ends":
-        advice = f"It did not finish within {exercise.seconds:g} seconds. Is there a loop whose condition never turns false?"
+        advice = (
+            f"It did not finish within {exercise.seconds:g} seconds. Is there a loop whose condition never turns false?"
+        )
         if outcome.still_running:
             advice += " It could not be stopped (a sleep?) and still runs: restart the kernel before you go on."
         return advice

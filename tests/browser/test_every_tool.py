@@ -136,5 +136,8 @@ def test_all_text_is_readable(page, opened, theme):
     page.wait_for_timeout(1_000)
     assert page.locator(".jp-OutputArea-output").count() > 10
     if folder := os.environ.get("SCREENSHOTS"):  # to look at: SCREENSHOTS=/some/folder
-        page.screenshot(path=f"{folder}/{theme}.png")
+        for tool in page.locator(".minimistral-tool").all():
+            classes = [name for name in tool.get_attribute("class").split() if name.startswith("minimistral-")]
+            [name] = {name.removeprefix("minimistral-") for name in classes} - {"tool"}
+            tool.screenshot(path=f"{folder}/{name}-{theme}.png")
     assert page.evaluate(FAINT) == []

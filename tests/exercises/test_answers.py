@@ -1,6 +1,6 @@
 """Every exercise against answers as people write them: right in other words, and wrong in the usual ways.
 
-`answers/a05_1.py` belongs to exercise 05.1: RIGHT is a list of functions, WRONG maps a mistake's name to functions.
+`answers/a05_1.py` belongs to exercise 05.1: RIGHT is a list of functions, WRONG maps a mistake's name to a list of functions.
 """
 
 import random
@@ -13,9 +13,21 @@ from minimistral.lab.checking import examine, not_attempted
 from minimistral.lab.hints import solution_source
 from minimistral.lab.registry import all_exercises
 
+
+def answers_in(path: Path) -> dict:
+    """RIGHT and WRONG of a file; TypeError where they are not made of lists of functions."""
+    found = runpy.run_path(str(path))
+    for name, answers in [("RIGHT", found["RIGHT"]), *((f"WRONG[{name!r}]", a) for name, a in found["WRONG"].items())]:
+        if not isinstance(answers, list) or not answers or not all(map(callable, answers)):
+            raise TypeError(
+                f"{path.name}: {name} has to be a list of functions, [one] or [one, another], not {answers!r}"
+            )
+    return found
+
+
 EXERCISES = all_exercises()
 FILES = {path.stem[1:].replace("_", "."): path for path in Path(__file__).parent.glob("answers/a*.py")}
-ANSWERS = {id: runpy.run_path(str(path)) for id, path in FILES.items()}
+ANSWERS = {id: answers_in(path) for id, path in FILES.items()}
 RIGHT = [(id, answer) for id, found in ANSWERS.items() for answer in found["RIGHT"]]
 WRONG = [
     (id, name, answer)

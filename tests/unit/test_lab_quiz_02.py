@@ -40,9 +40,7 @@ def test_the_cross_entropy_of_an_even_guess():
 
 
 def test_a_block_keeps_the_shape():
-    config = ModelConfig(
-        dim=4096, n_layers=32, n_heads=32, n_kv_heads=8, head_dim=128, hidden_dim=14336, vocab_size=10
-    )
+    config = ModelConfig(dim=4096, n_layers=32, n_heads=32, n_kv_heads=8, head_dim=128, hidden_dim=14336, vocab_size=10)
     with torch.device("meta"):
         out = Block(config)(torch.zeros(2, 10, 4096), torch.ones(10, 64), torch.zeros(10, 64))
     assert key(5) == str(tuple(out.shape))

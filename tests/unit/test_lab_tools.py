@@ -61,6 +61,12 @@ def test_the_browser_example_is_widget_and_picture_in_one(visible_keys):
     assert tool.widget().start == {"position": 2, "window": 9}
 
 
+@pytest.mark.parametrize("wrong", [{"position": 16}, {"position": -1}, {"window": 0}])
+def test_the_browser_example_refuses_what_its_controls_cannot_show(visible_keys, wrong):
+    with pytest.raises(ValueError, match="the tool shows"):
+        visible_keys["VisibleKeys"](**wrong)
+
+
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 def test_the_browser_example_computes_the_same_in_both_languages(visible_keys, tmp_path):
     states = [(0, 1), (3, 9), (15, 16), (15, 4)]

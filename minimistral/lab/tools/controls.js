@@ -2,15 +2,20 @@
 // reader reads out, a picture, and at most one question to Python under way. COLOURS comes from theme.py.
 //
 // makeTool({ model, el, name, controls, say, draw, ask, fix }) reads the state from model.get("start"):
-//   controls  [{ name, text, kind: "range" | "choice" | "check" | "text" | "button", min, max, step, options, press }]
-//             min, max and options may be functions of the state; options are [value, text] pairs; a button calls press(state)
+//   name      names the tool: its element gets the classes minimistral-<name> and minimistral-tool
+//   controls  [{ name, text, kind: "range" | "choice" | "check" | "text" | "button", min, max, step, format, options, press }]
+//             name: what it sets in the state; text: its label, or what stands on the button; kind: else a range
+//             range: min, max and step (else 1), and format(value, state) -> what is written beside it (else the value)
+//             choice: options, as [value, text] pairs; button: press(state, data), called before the picture is drawn anew
+//             min, max, step and options may be functions of the state
 //   say       (state, data, answer) -> one sentence, read out after each change
+//             data is model.get("data"), whatever else Python gave
 //   draw      (state, data, answer) -> the picture, as the text of an <svg> (see svgPicture) or of HTML; what can be
 //             focused in it has a data-part, so that it keeps the focus when the picture is drawn anew
 //   ask       true where Python has to compute something: it gets the state, and answers {state, ...}; a late answer to a
 //             state that has passed is not drawn. Until the answer is there, `answer` is null.
-//   fix       (state, changed) puts in order what a change has put out of order
-// It returns { state, data, redraw }.
+//   fix       (state, changed) puts in order what a change has put out of order; changed is the control's name
+// It returns { state, data, redraw }; redraw() draws what was changed in the state by other means.
 
 function svgPicture(width, height, label, body) {
   return `<svg viewBox="0 0 ${width} ${height}" width="100%" style="max-width: ${width}px; background: ${COLOURS.PAPER}; ` +
