@@ -7,19 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minimistral.config import ModelConfig
 from minimistral.data import bundled_texts
+from minimistral.lab.lengths import text_config as byte_config  # chapter 03 reads bytes with the same model
 from minimistral.ngram import KneserNey
 from minimistral.train import TrainConfig, train
 from minimistral.transformer import Transformer
 
 CONTEXT, BATCH_SIZE = 64, 32
 BYTES_A_STEP = CONTEXT * BATCH_SIZE
-
-
-def byte_config() -> ModelConfig:
-    """Two layers of 4 heads with D = 16, and bytes for tokens: 131,904 weights."""
-    return ModelConfig(dim=64, n_layers=2, n_heads=4, n_kv_heads=4, head_dim=16, hidden_dim=172, vocab_size=256)
 
 
 def byte_text(steps: int) -> tuple[Tensor, Tensor]:

@@ -64,17 +64,16 @@ class LiveCurve:
             self._live = _Live(picture)
             display(self._live)
         else:
-            self._live.image.value = picture.png
+            self._live.image.value = picture.html()
 
 
 class _Live:
-    """An Image widget that leaves nothing in the stored notebook but a line of text, the same in every run."""
+    """An image that grows, and leaves nothing in the stored notebook but a line of text, the same in every run."""
 
     def __init__(self, picture: Picture):
-        from ipywidgets import Image
+        from ipywidgets import HTML  # its Image takes no alternative text, and in JupyterLab breaks on a tooltip
 
-        self.image = Image(value=picture.png, format="png", tooltip="The loss so far; the cell is still running.")
-        self.image.layout.max_width = "100%"
+        self.image = HTML(value=picture.html())
         self.image.add_class("minimistral-live-curve")
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:

@@ -27,10 +27,14 @@ class Picture:
     def __repr__(self) -> str:
         return f"Picture: {self.alt}"
 
+    def html(self) -> str:
+        """The picture and its alternative text as one <img>."""
+        encoded = base64.b64encode(self.png).decode()
+        return f'<img alt="{escape(self.alt)}" style="max-width: 100%" src="data:image/png;base64,{encoded}">'
+
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         encoded = base64.b64encode(self.png).decode()
-        html = f'<img alt="{escape(self.alt)}" style="max-width: 100%" src="data:image/png;base64,{encoded}">'
-        bundle = {"text/html": html, "image/png": encoded, "text/plain": repr(self)}
+        bundle = {"text/html": self.html(), "image/png": encoded, "text/plain": repr(self)}
         return bundle, {"image/png": {"alt": self.alt}}
 
 

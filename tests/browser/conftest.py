@@ -16,6 +16,11 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
+TIMER = """slider => {
+  window.times = [];
+  slider.addEventListener('keydown', () => { window.pressed = performance.now(); }, true);
+  slider.addEventListener('input', () => requestAnimationFrame(() => window.times.push(performance.now() - window.pressed)));
+}"""
 
 
 def chromium() -> str | None:
@@ -119,6 +124,29 @@ class Opened:
     def run_all(self):
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_text("Run All Cells", exact=True).first.click()
+
+    def control(self, tool, name):
+        """A tool's slider, list, field or button, by its data-name, scrolled to."""
+        found = self.page.locator(f'{tool} [data-name="{name}"]')
+        found.scroll_into_view_if_needed()
+        return found
+
+    def said(self, tool):
+        """The sentence that a tool reads out."""
+        return self.page.locator(f"{tool} [role=status]").text_content()
+
+    def redraw_times(self, slider, keys):
+        """Press these keys on a slider: median and 95th percentile of the milliseconds from each press to its picture."""
+        slider.evaluate(TIMER)
+        slider.focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+            self.page.wait_for_timeout(20)
+        times = sorted(self.page.evaluate("window.times"))
+        assert len(times) >= 0.9 * len(keys)
+        median, p95 = times[len(times) // 2], times[int(len(times) * 0.95)]
+        print(f"median {median:.0f} ms, p95 {p95:.0f} ms")
+        return median, p95
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,7 @@ def chapter(opened):
 
 
 def control(chapter, name):
-    found = chapter.page.locator(f'{TOOL} [data-name="{name}"]')
-    found.scroll_into_view_if_needed()
-    return found
+    return chapter.control(TOOL, name)
 
 
 def said(chapter, begins):
@@ -41,7 +39,7 @@ def said(chapter, begins):
         arg=[TOOL, begins],
         timeout=SECONDS,
     )
-    return chapter.page.locator(f"{TOOL} [role=status]").text_content()
+    return chapter.said(TOOL)
 
 
 def test_before_a_run_the_picture_stands_in_for_the_tool(opened):

@@ -8,11 +8,6 @@ from minimistral.lab import KeyDial
 from minimistral.lab.tools import block_xray, key_dial
 
 XRAY, DIAL = ".minimistral-block-xray", ".minimistral-key-dial"
-TIMER = """slider => {
-  window.times = [];
-  slider.addEventListener('keydown', () => { window.pressed = performance.now(); }, true);
-  slider.addEventListener('input', () => requestAnimationFrame(() => window.times.push(performance.now() - window.pressed)));
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +21,11 @@ def chapter(opened):
 
 
 def control(chapter, tool, name):
-    found = chapter.page.locator(f'{tool} [data-name="{name}"]')
-    found.scroll_into_view_if_needed()
-    return found
+    return chapter.control(tool, name)
 
 
 def said(chapter, tool):
-    return chapter.page.locator(f"{tool} [role=status]").text_content()
+    return chapter.said(tool)
 
 
 def wait_for(chapter, tool, text):
@@ -96,16 +89,10 @@ def test_every_control_has_a_label(chapter):
 
 def test_a_hundred_presses_are_drawn_within_a_tenth_of_a_second(chapter):
     slider = control(chapter, DIAL, "length")
-    slider.evaluate(TIMER)
-    slider.focus()
-    for press in range(100):
-        chapter.page.keyboard.press("ArrowLeft" if press // 8 % 2 == 0 else "ArrowRight")
-        chapter.page.wait_for_timeout(20)
-    times = sorted(chapter.page.evaluate("window.times"))
-    assert len(times) >= 90
-    print(f"median {times[len(times) // 2]:.0f} ms, p95 {times[int(len(times) * 0.95)]:.0f} ms")
+    keys = ["ArrowLeft" if press // 8 % 2 == 0 else "ArrowRight" for press in range(100)]
+    _, p95 = chapter.redraw_times(slider, keys)
     limit = 250 if os.environ.get("CI") else 100  # a shared machine may pause for longer than a learner's
-    assert times[int(len(times) * 0.95)] <= limit
+    assert p95 <= limit
 
 
 def test_nothing_was_asked_of_the_network_and_nothing_failed(chapter):

@@ -8,11 +8,6 @@ from minimistral.lab.tools import odometer
 
 TOOL = ".minimistral-odometer"
 HANDS = f"{TOOL} path.hands"
-TIMER = """slider => {
-  window.times = [];
-  slider.addEventListener('keydown', () => { window.pressed = performance.now(); }, true);
-  slider.addEventListener('input', () => requestAnimationFrame(() => window.times.push(performance.now() - window.pressed)));
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +21,11 @@ def chapter(opened):
 
 
 def control(chapter, name):
-    found = chapter.page.locator(f'{TOOL} [data-name="{name}"]')
-    found.scroll_into_view_if_needed()
-    return found
+    return chapter.control(TOOL, name)
 
 
 def said(chapter):
-    return chapter.page.locator(f"{TOOL} [role=status]").text_content()
+    return chapter.said(TOOL)
 
 
 def expected(**state):
@@ -102,16 +95,10 @@ def test_browser_and_python_compute_the_same(chapter):
 def test_a_hundred_presses_are_drawn_within_a_tenth_of_a_second(chapter):
     control(chapter, "head_dim").select_option("128: 64 dials")
     found = control(chapter, "position")
-    found.evaluate(TIMER)
-    found.focus()
-    for press in range(100):
-        chapter.page.keyboard.press("ArrowRight" if press // 20 % 2 == 0 else "ArrowLeft")
-        chapter.page.wait_for_timeout(20)
-    times = sorted(chapter.page.evaluate("window.times"))
-    assert len(times) >= 90
-    print(f"median {times[len(times) // 2]:.0f} ms, p95 {times[int(len(times) * 0.95)]:.0f} ms")
+    keys = ["ArrowRight" if press // 20 % 2 == 0 else "ArrowLeft" for press in range(100)]
+    median, p95 = chapter.redraw_times(found, keys)
     middle, limit = (150, 250) if os.environ.get("CI") else (50, 100)  # a shared machine may pause for longer
-    assert times[len(times) // 2] <= middle and times[int(len(times) * 0.95)] <= limit
+    assert median <= middle and p95 <= limit
 
 
 def test_nothing_was_asked_of_the_network_and_nothing_failed(chapter):

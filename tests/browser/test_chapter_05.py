@@ -6,11 +6,6 @@ import os
 import pytest
 
 TOOL = ".minimistral-receptive-field"
-TIMER = """slider => {
-  window.times = [];
-  slider.addEventListener('keydown', () => { window.pressed = performance.now(); }, true);
-  slider.addEventListener('input', () => requestAnimationFrame(() => window.times.push(performance.now() - window.pressed)));
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +29,7 @@ def path(chapter):
 
 
 def said(chapter):
-    return chapter.page.locator(f"{TOOL} [role=status]").text_content()
+    return chapter.said(TOOL)
 
 
 def test_before_a_run_the_picture_stands_in_for_the_tool(opened):
@@ -80,16 +75,10 @@ def test_the_gradient_comes_from_the_kernel_and_is_cut_at_the_reach(chapter):
 
 def test_a_hundred_presses_are_drawn_within_a_tenth_of_a_second(chapter):
     control = slider(chapter, "n_tokens")
-    control.evaluate(TIMER)
-    control.focus()
-    for press in range(100):
-        chapter.page.keyboard.press("ArrowRight" if press // 20 % 2 == 0 else "ArrowLeft")
-        chapter.page.wait_for_timeout(20)
-    times = sorted(chapter.page.evaluate("window.times"))
-    assert len(times) >= 90
-    print(f"median {times[len(times) // 2]:.0f} ms, p95 {times[int(len(times) * 0.95)]:.0f} ms")
+    keys = ["ArrowRight" if press // 20 % 2 == 0 else "ArrowLeft" for press in range(100)]
+    _, p95 = chapter.redraw_times(control, keys)
     limit = 250 if os.environ.get("CI") else 100  # a shared machine may pause for longer than a learner's
-    assert times[int(len(times) * 0.95)] <= limit
+    assert p95 <= limit
 
 
 def test_a_prediction_is_kept_and_the_quiz_explains(chapter, course):

@@ -25,9 +25,7 @@ def chapter(opened):
 
 
 def control(chapter, name):
-    found = chapter.page.locator(f'{TOOL} [data-name="{name}"]')
-    found.scroll_into_view_if_needed()
-    return found
+    return chapter.control(TOOL, name)
 
 
 def set_to(chapter, name, value):
@@ -37,7 +35,7 @@ def set_to(chapter, name, value):
 
 
 def said(chapter):
-    return chapter.page.locator(f"{TOOL} [role=status]").text_content()
+    return chapter.said(TOOL)
 
 
 def slots(chapter):
@@ -163,22 +161,10 @@ def test_with_reduced_motion_nothing_moves_by_itself(chapter):
 
 def test_a_hundred_presses_are_drawn_within_a_tenth_of_a_second(chapter):
     slider = control(chapter, "step")
-    slider.evaluate(
-        """slider => {
-      window.times = [];
-      slider.addEventListener('keydown', () => { window.pressed = performance.now(); }, true);
-      slider.addEventListener('input', () => requestAnimationFrame(() => window.times.push(performance.now() - window.pressed)));
-    }"""
-    )
-    slider.focus()
-    for press in range(100):
-        chapter.page.keyboard.press("ArrowRight" if press // 10 % 2 == 0 else "ArrowLeft")
-        chapter.page.wait_for_timeout(20)
-    times = sorted(chapter.page.evaluate("window.times"))
-    assert len(times) >= 90
-    print(f"median {times[len(times) // 2]:.0f} ms, p95 {times[int(len(times) * 0.95)]:.0f} ms")
+    keys = ["ArrowRight" if press // 10 % 2 == 0 else "ArrowLeft" for press in range(100)]
+    _, p95 = chapter.redraw_times(slider, keys)
     limit = 250 if os.environ.get("CI") else 100  # a shared machine may pause for longer than a learner's
-    assert times[int(len(times) * 0.95)] <= limit
+    assert p95 <= limit
 
 
 def test_nothing_was_asked_of_the_network_and_nothing_failed(chapter):

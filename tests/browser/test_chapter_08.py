@@ -20,13 +20,11 @@ def chapter(opened):
 
 
 def control(chapter, name):
-    found = chapter.page.locator(f'{TOOL} [data-name="{name}"]')
-    found.scroll_into_view_if_needed()
-    return found
+    return chapter.control(TOOL, name)
 
 
 def said(chapter):
-    return chapter.page.locator(f"{TOOL} [role=status]").text_content()
+    return chapter.said(TOOL)
 
 
 def output(chapter):

@@ -39,7 +39,7 @@ class ModelTool:
             from ipywidgets import HTML, VBox
 
             first = self.picture()
-            self._image = HTML(value=_img(first))  # ipywidgets' Image has no alternative text
+            self._image = HTML(value=first.html())  # ipywidgets' Image has no alternative text
             self._said = HTML(value=_status(first.alt))
             self._box = VBox([*self.controls.values(), self._said, self._image])
             self._box.add_class(f"minimistral-{self.name}").add_class("minimistral-tool")
@@ -65,7 +65,7 @@ class ModelTool:
                 values, self._wanted = self._wanted, None
             try:
                 picture = self.draw(self.compute(**values))
-                image, said = _img(picture), picture.alt
+                image, said = picture.html(), picture.alt
             except Exception as error:
                 image, said = self._image.value, f"That did not work: {error}"
             with self._changed:
@@ -77,10 +77,6 @@ class ModelTool:
         live = self.widget()._repr_mimebundle_()
         live, live_metadata = live if isinstance(live, tuple) else (live, {})
         return {**live, **bundle}, {**(live_metadata or {}), **metadata}
-
-
-def _img(picture: Picture) -> str:
-    return picture._repr_mimebundle_()[0]["text/html"]
 
 
 def _status(text: str) -> str:
