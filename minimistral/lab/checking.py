@@ -194,6 +194,8 @@ def _advice(exercise: Exercise, outcome: Outcome, expected: object, verdict: str
         return "There are NaN values (not a number): somewhere 0/0, inf - inf, or a softmax over nothing but minus infinity."
     if describe.only_one_is_infinite(outcome.value, expected):
         return "There are infinite values: somewhere a division by 0, a logarithm of 0, or a -inf that should have been hidden."
+    if describe.is_text(expected):
+        return "It is another text than the one expected. Take the case above, and go through it by hand."
     return "The shape is right and the numbers are not. Take the smallest case, and do it on paper."
 
 

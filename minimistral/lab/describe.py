@@ -54,6 +54,13 @@ def where_it_differs(got: object, expected: object) -> str:
     )
 
 
+def is_text(value: object) -> bool:
+    """A string, or a list or tuple of nothing else."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(map(is_text, value))
+    return isinstance(value, str)
+
+
 def only_one_is_infinite(got: object, expected: object) -> bool:
     got, expected = as_tensor(got), as_tensor(expected)
     if got is None or expected is None:

@@ -372,3 +372,10 @@ def test_the_catalogue_says_what_an_exercise_costs():
     entry = exercises()["05.3"]
     assert entry.chapter == "05" and entry.minutes > 0 and "bug" in entry.title
     assert "| 05.3 |" in exercises()._repr_markdown_()
+
+
+def test_a_wrong_text_is_not_told_about_numbers():
+    verdict = check("00.3", lambda claimed, measured, spread: "perhaps")
+    assert not verdict.passed and verdict.mistake is None
+    assert "another text" in verdict.message and "numbers" not in verdict.message
+    assert "numbers are not" in examined(lambda x: x + 17).message
