@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,12 +25,15 @@ def load(
     dtype: str | torch.dtype = "auto",
     quantize: str | None = None,
     layout: str = "auto",
+    layers: int | Sequence[int] | None = None,
 ) -> tuple[Transformer, Tokenizer | None]:
     """A model in eval mode, and its tokenizer (None where the folder has none).
 
     name_or_path: a bundled name, a folder in native or hub layout, or a hub id. layout: "native" or "hub" chooses one
-    of two. device "auto": a GPU where there is one. dtype "auto": the file's. CheckpointError says what is wrong with
-    which file and tensor; ValueError, which argument.
+    of two. device "auto": a GPU where there is one. dtype "auto": the file's. layers: the model has these layers of the
+    checkpoint alone, an int n the first n, a list these in its order; a folder that holds only a part of a model will do
+    (checkpoints/hub.py fetches parts). CheckpointError says what is wrong with which file and tensor; ValueError, which
+    argument.
     """
     if layout not in ("auto", *LAYOUTS):
         raise ValueError(f"layout={layout!r}: choose 'auto', {' or '.join(map(repr, LAYOUTS))}.")
@@ -39,7 +44,7 @@ def load(
     checkpoint = find_checkpoint(folder, layout)
     tokenizer_path = find_tokenizer(folder)
     tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
-    model = _load_model(checkpoint, device, dtype)
+    model = _load_model(checkpoint, device, dtype, layers)
     notes = list(checkpoint.notes)
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         notes.append(
@@ -51,9 +56,18 @@ def load(
     return model, tokenizer
 
 
-def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Transformer:
-    catalog, config = read_catalog(checkpoint.weights), checkpoint.config_file.config
-    pieces = match(catalog, checkpoint.layout, checkpoint.config_file)  # from here on all sizes are those of the files
+def _load_model(
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    layers: int | Sequence[int] | None,
+) -> Transformer:
+    config = checkpoint.config_file.config
+    chosen = chosen_layers(layers, config.n_layers)
+    catalog = read_catalog(checkpoint.weights)
+    # from here on all sizes are those of the files
+    pieces = match(catalog, checkpoint.layout, checkpoint.config_file, chosen)
+    config = config if chosen is None else replace(config, n_layers=len(chosen))
     dtype = dtype or _stored_dtype(pieces, catalog, checkpoint.config_file.dtype)
     with torch.device("meta"):
         model = Transformer(config)
@@ -66,6 +80,27 @@ def _load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
         _check_tied(catalog[head], catalog[embeddings], head)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
+
+
+def chosen_layers(layers: int | Sequence[int] | None, n_layers: int) -> list[int] | None:
+    """The layers meant, of n_layers; ValueError for what cannot be.
+
+    >>> chosen_layers(2, 32), chosen_layers([0, 15], 32), chosen_layers(None, 32)
+    ([0, 1], [0, 15], None)
+    """
+    if layers is None:
+        return None
+    if isinstance(layers, int) and not isinstance(layers, bool):
+        given = list(range(layers))
+    else:
+        given = list(layers) if isinstance(layers, Sequence) else []
+    are_layers = all(type(layer) is int and 0 <= layer < n_layers for layer in given)
+    if given and are_layers and len(set(given)) == len(given):
+        return given
+    raise ValueError(
+        f"layers={layers!r}: the model has {n_layers} layers. Give None for all, a number from 1 to {n_layers} for the "
+        f"first ones, or a list of different layers from 0 to {n_layers - 1}."
+    )
 
 
 def _stored_dtype(pieces: list[Piece], catalog: dict[str, Entry], stated: str | None) -> torch.dtype:
