@@ -36,7 +36,7 @@ def generate(
     prompts = _checked_prompts(prompts, model.config.vocab_size)
     _check_count(max_new_tokens)
     stops = _checked_stops(stop_ids)
-    generators = [_generator(seed, row) for row in range(len(prompts))]
+    generators = [_generator(seed, row, model) for row in range(len(prompts))]
     new_ids = [[] for _ in prompts]
     if not prompts or max_new_tokens == 0:
         return new_ids
@@ -81,7 +81,7 @@ def stream(
     ids = _checked_ids(ids, "ids", model.config.vocab_size)
     _check_count(max_new_tokens)
     stops = _checked_stops(stop_ids)
-    generator = _generator(seed, 0)
+    generator = _generator(seed, 0, model)
     if cache is None:
         cache = model.make_cache(1, len(ids) + max_new_tokens)
     else:
@@ -180,9 +180,11 @@ def _check_room(cache: RollingCache, n_tokens: int) -> None:
         )
 
 
-def _generator(seed: int | None, row: int) -> torch.Generator:
+def _generator(seed: int | None, row: int, model: Transformer) -> torch.Generator:
     generator = torch.Generator()
-    if seed is None:
+    if seed is None and hasattr(model, "draw_seed"):  # in parts on several ranks, which have to draw the same tokens
+        generator.manual_seed(model.draw_seed())
+    elif seed is None:
         generator.seed()  # from the operating system
     elif not is_integer(seed) or not 0 <= seed < 2**63:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Several processes that train one model, started by torchrun: each is a rank, from 0. Alone, everything here does nothing.
+"""Several processes that train or run one model, started by torchrun: each is a rank, from 0. Alone, everything here does nothing.
 
 torchrun --nproc-per-node 2 -m minimistral train recipe.toml
 """
@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 -m minimistral train recipe.toml
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -25,17 +26,18 @@ def rank() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined(patience: timedelta | None = None) -> Iterator[None]:
     """Under torchrun: be one of its processes until the block ends, each with a GPU of its own where there are GPUs.
 
-    The block ends when all have come to its end, so that what the first wrote in it is there for everyone.
+    The block ends when all have come to its end, so that what the first wrote in it is there for everyone. patience: how
+    long a process waits for the others (None: torch's minutes, which end a training run that hangs).
     """
     if not dist.is_available() or not dist.is_torchelastic_launched() or dist.is_initialized():
         yield
         return
-    if torch.cuda.is_available():
+    if int(os.environ["LOCAL_RANK"]) < torch.cuda.device_count():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" now means this one
-    dist.init_process_group()  # gloo for the CPU, NCCL for GPUs
+    dist.init_process_group(timeout=patience)  # gloo for the CPU, NCCL for GPUs
     try:
         yield
         dist.barrier()

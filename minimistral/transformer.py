@@ -73,8 +73,9 @@ class Transformer(nn.Module):
             cache.end()
         if last_only:
             x = x[:, -1:] if row_lengths is None else _last_real(x, row_lengths)  # (B, 1, C)
-        head = self.tok_embeddings.weight if self.output is None else self.output.weight
-        return F.linear(self.norm(x), head).float()  # (B, T, V)
+        x = self.norm(x)
+        logits = F.linear(x, self.tok_embeddings.weight) if self.output is None else self.output(x)
+        return logits.float()  # (B, T, V)
 
     def make_cache(self, batch_size: int, max_context: int) -> RollingCache:
         """An empty cache on this model's device, in its dtype; it holds min(W, max_context) slots a layer."""

@@ -1,0 +1,209 @@
+"""One model on several GPUs: each process, a rank, holds a thinner model, and twice a layer their results are added.
+
+    with ranks.joined():  # in a script that torchrun starts: torchrun --nproc-per-node 2 script.py
+        model, tokenizer = load_parallel(path)
+        generate(model, prompts)  # on every rank, with the same arguments: every rank gets the same tokens
+
+Attention is cut by heads: each rank has G/n key/value heads, with their H/n query heads, and caches only those. A dense
+feed-forward block is cut by its hidden units. Of a mixture each rank holds E/n whole experts; where n does not divide E,
+a part of every expert's hidden units. Each output is then a sum over ranks, which DTensor takes (Partial to Replicate).
+Norms, gates and embeddings are whole on every rank, so that all route alike; the output head is cut by the vocabulary.
+Source: Megatron-LM, arXiv 1909.08053, section 3; experts in place of hidden units are the same idea one step up.
+
+Weights stay plain tensors (DTensor takes the sums only), so that quantized modules can be cut too, and no product waits
+for DTensor's bookkeeping. For inference: gradients of what is whole on every rank would need sums of their own.
+"""
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import Partial, Replicate, Shard
+from torch.distributed.tensor.parallel import PrepareModuleOutput, parallelize_module
+
+from minimistral.checkpoints.catalog import read_catalog
+from minimistral.checkpoints.folder import Checkpoint, find_checkpoint
+from minimistral.checkpoints.match import match
+from minimistral.checkpoints.place import find_folder
+from minimistral.checkpoints.read import _device, _dtype, _stored_dtype, load
+from minimistral.config import ModelConfig
+from minimistral.ranks import from_first, n_ranks, rank
+from minimistral.tokenizer import Tokenizer, find_tokenizer
+from minimistral.transformer import Transformer
+
+Result = TypeVar("Result")
+
+
+def part_config(config: ModelConfig, n: int) -> ModelConfig:
+    """The shape of what each of n ranks computes in a layer; ValueError says with how many ranks the model can be cut.
+
+    >>> part_config(ModelConfig.preset("mistral-7b-v0.1"), 4).n_kv_heads
+    2
+    """
+    possible = [m for m in range(1, config.n_kv_heads + 1) if _can_be_cut(config, m)]
+    if n not in possible:
+        experts = "" if config.moe is None else f"num_experts={config.moe.num_experts} or "
+        raise ValueError(
+            f"{n} processes cannot share this model. Each takes whole key/value heads (n_kv_heads={config.n_kv_heads}) and "
+            f"an equal part of {experts}hidden_dim={config.hidden_dim}. Possible: {', '.join(map(str, possible))}. "
+            f"Start torchrun --nproc-per-node {max((m for m in possible if m <= n), default=1)}."
+        )
+    hidden_dim = config.hidden_dim if experts_stay_whole(config, n) else config.hidden_dim // n
+    heads = dict(n_heads=config.n_heads // n, n_kv_heads=config.n_kv_heads // n)
+    return replace(config, **heads, hidden_dim=hidden_dim)
+
+
+def experts_stay_whole(config: ModelConfig, n: int) -> bool:
+    """Whether n ranks share a mixture expert by expert."""
+    return config.moe is not None and config.moe.num_experts % n == 0
+
+
+def _can_be_cut(config: ModelConfig, n: int) -> bool:
+    return config.n_kv_heads % n == 0 and (experts_stay_whole(config, n) or config.hidden_dim % n == 0)
+
+
+class Part(Transformer):
+    """What one rank holds; called on all ranks at once it gives the whole model's logits. `whole`: the model's config.
+
+    `config` is that of the part (its heads; the hidden units of its blocks), so its cache holds this rank's heads only.
+    """
+
+    def __init__(self, whole: ModelConfig, rank: int, n: int):
+        super().__init__(part_config(whole, n))
+        self.whole = whole
+        if experts_stay_whole(whole, n):
+            own = range(rank * whole.moe.num_experts // n, (rank + 1) * whole.moe.num_experts // n)
+            for layer in self.layers:
+                experts = layer.feed_forward.experts
+                layer.feed_forward.experts = nn.ModuleList(
+                    x if e in own else Elsewhere() for e, x in enumerate(experts)
+                )
+        if self.output is not None and whole.vocab_size % n == 0:
+            self.output = nn.Linear(whole.dim, whole.vocab_size // n, bias=False)
+
+    def connect(self, mesh: DeviceMesh) -> None:
+        """Have the ranks' results added, or put side by side, wherever they are parts of one result."""
+        added = PrepareModuleOutput(output_layouts=Partial(), desired_output_layouts=Replicate())
+        plan = {"layers.*.attention": added, "layers.*.feed_forward": added}
+        if self.output is not None and self.output.weight.shape[0] < self.whole.vocab_size:
+            plan["output"] = PrepareModuleOutput(output_layouts=Shard(-1), desired_output_layouts=Replicate())
+        parallelize_module(self, mesh, plan)
+        seed = from_first(lambda: torch.Generator().seed())  # from the operating system
+        self._seeds = torch.Generator().manual_seed(seed)
+
+    def draw_seed(self) -> int:
+        """A seed that nobody chose, the same on every rank: what `generate` uses when it is given none."""
+        return int(torch.randint(2**62, (), generator=self._seeds))
+
+
+class Elsewhere(nn.Module):
+    """An expert that another rank holds: it adds nothing to this rank's sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def load_parallel(
+    name_or_path: str | os.PathLike,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    layout: str = "auto",
+) -> tuple[Transformer, Tokenizer | None]:
+    """Like `load`, on every rank at once within `ranks.joined()`: each reads and holds only its part. Alone: `load`.
+
+    device "auto": the process's own GPU (cuda:LOCAL_RANK) where there are GPUs, else the CPU. What goes wrong on one rank
+    (CheckpointError, ValueError) is raised on all of them.
+    """
+    if n_ranks() == 1:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError(
+                "torchrun started several processes that do not know each other: load within `with ranks.joined():`."
+            )
+        return load(name_or_path, device=device, dtype=dtype, layout=layout)
+    from_first(lambda: str(find_folder(name_or_path)))  # a download happens once; then every rank finds it
+    part, tokenizer, mesh_device = on_all(lambda: _load_part(name_or_path, device, dtype, layout))
+    part.connect(init_device_mesh(mesh_device, (n_ranks(),)))
+    return part, tokenizer
+
+
+def on_all(make: Callable[[], Result]) -> Result:
+    """What `make()` returns on each rank; where it fails on one, every rank raises, instead of waiting for that one."""
+    result, error = None, None
+    try:
+        result = make()
+    except Exception as caught:
+        error = caught
+    reasons: list[str | None] = [None] * n_ranks()
+    dist.all_gather_object(reasons, None if error is None else f"{error}" or type(error).__name__)
+    if error is not None:
+        raise error
+    for i, reason in enumerate(reasons):
+        if reason is not None:
+            raise ValueError(f"process {i} of {n_ranks()} could not go on: {reason}")
+    return result
+
+
+def _load_part(
+    name_or_path: str | os.PathLike, device: str | torch.device, dtype: str | torch.dtype, layout: str
+) -> tuple[Part, Tokenizer | None, str]:
+    device, dtype = _own_device(device), _dtype(dtype)
+    folder = find_folder(name_or_path)
+    checkpoint = find_checkpoint(folder, layout)
+    tokenizer_path = find_tokenizer(folder)
+    part = _read_part(checkpoint, device, dtype)
+    if rank() == 0:
+        for note in checkpoint.notes:
+            warnings.warn(note, stacklevel=2)
+    return part, None if tokenizer_path is None else Tokenizer(tokenizer_path), device.type
+
+
+def _read_part(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Part:
+    catalog, config = read_catalog(checkpoint.weights), checkpoint.config_file.config
+    pieces = match(catalog, checkpoint.layout, checkpoint.config_file)
+    dtype = dtype or _stored_dtype(pieces, catalog, checkpoint.config_file.dtype)
+    with torch.device("meta"):
+        part = Part(config, rank(), n_ranks())
+    shapes = {name: weight.shape for name, weight in part.state_dict().items()}
+    weights: dict[str, Tensor] = {}
+    for piece in pieces:
+        if not any(name in shapes for name in piece.weights):
+            continue  # an expert of another rank: not a byte of it is read
+        stored = catalog[piece.name].read()  # mapped: bytes are read where they are used
+        for name, whole in zip(piece.weights, piece.unpack(stored), strict=True):
+            if name in shapes:
+                own = cut(whole, shapes[name], rank())
+                # A view of a reordered copy would keep all of that copy alive; a view of the file costs nothing.
+                is_copy = whole.untyped_storage().data_ptr() != stored.untyped_storage().data_ptr()
+                weights[name] = (own.clone() if is_copy else own).to(device, dtype).contiguous()
+    part.load_state_dict(weights, strict=True, assign=True)
+    return part.eval().requires_grad_(False)
+
+
+def cut(whole: Tensor, shape: torch.Size, rank: int) -> Tensor:
+    """This rank's piece of a weight: along the axis on which the part is smaller, the rank-th of equal pieces."""
+    for axis, size in enumerate(shape):
+        if size != whole.shape[axis]:
+            return whole.narrow(axis, rank * size, size)
+    return whole
+
+
+def _own_device(device: str | torch.device) -> torch.device:
+    """The device of this process: each needs a GPU of its own."""
+    chosen = _device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r}: several processes share a model on GPUs (cuda) or on the CPU.")
+    if chosen.type == "cpu":
+        return chosen
+    here, n_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > n_gpus:
+        raise ValueError(
+            f"torchrun started {here} processes on this machine, and each needs a GPU of its own: there are {n_gpus}. "
+            f"Start torchrun --nproc-per-node {n_gpus}, or use device='cpu'."
+        )
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
