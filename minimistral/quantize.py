@@ -1,0 +1,246 @@
+"""Weights in 8 or 4 bits: a matrix of whole numbers, and scales that turn them back. Activations stay floats.
+
+Both grids are symmetric: w ≈ scale · q with as many codes below zero as above, so that no offset is stored or added.
+int8 has one scale a row (output channel), int4 one for every `group_size` weights of a row: with 16 levels instead of 256
+one outlier costs its neighbours more, so fewer share a scale. A code is the nearest one: |w − scale · q| ≤ scale / 2.
+
+Sources: Dettmers and others, LLM.int8(), arXiv 2208.07339, section 2 (absmax quantization, a scale a row); Frantar and
+others, GPTQ, arXiv 2210.17323, section 4 (round to nearest, and groups, at 4 bits); Gholami and others, arXiv 2103.13630,
+section III (symmetric against asymmetric, granularity).
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minimistral.transformer import Transformer
+
+GROUP_SIZE = 32  # weights that share a scale in int4
+ROWS_AT_ONCE = 2**22  # weights turned into float32 at a time: 16 MiB, however large the matrix
+
+
+def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """weight (out, in) to codes q (out, in) int8 from −127 to 127, and one scale a row (out,) float32.
+
+    scale = largest |w| of the row / 127, and 1 for a row of zeros; q = w / scale, rounded, halves to even. ValueError
+    names the first row that holds an infinity or a NaN.
+
+    >>> quantize_int8(torch.tensor([[1.0, -2.0, 0.5]]))
+    (tensor([[  64, -127,   32]], dtype=torch.int8), tensor([0.0157]))
+    """
+    weight = _checked(weight)
+    scale = _scale(weight.abs().amax(dim=1), largest=127)  # (out,)
+    codes = (weight / scale[:, None]).round().clamp(-127, 127)
+    return codes.to(torch.int8), scale
+
+
+def dequantize_int8(q: Tensor, scale: Tensor) -> Tensor:
+    """q (out, in) and scale (out,) to weights (out, in) float32."""
+    return q.float() * scale.float()[:, None]
+
+
+def quantize_int4(
+    weight: Tensor, group_size: int = GROUP_SIZE, scale_dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """weight (out, in) to packed codes (out, in / 2) uint8, and scales (out, in / group_size) in scale_dtype.
+
+    Codes run from −7 to 7; a byte holds two, plus 8 each: the weight of the even column in its low four bits, its right
+    neighbour in the high four. With scales in bfloat16 a weight takes 4 + 16 / group_size bits; codes are chosen for the
+    scale as it is stored. ValueError for an infinity or a NaN, and for a width that groups do not divide.
+
+    >>> q, scale = quantize_int4(torch.tensor([[7.0, -7.0, 0.0, 3.4]]), group_size=2)
+    >>> q, scale  # 15 + 16 · 1 = 31: the codes 7 and −7; 8 + 16 · 15 = 248: the codes 0 and 7
+    (tensor([[ 31, 248]], dtype=torch.uint8), tensor([[1.0000, 0.4857]]))
+    """
+    weight = _checked(weight)
+    check_group_size(weight.shape[1], group_size)
+    groups = weight.unflatten(1, (-1, group_size))  # (out, n_groups, group_size)
+    scale = _scale(groups.abs().amax(dim=2), largest=7).to(scale_dtype)
+    codes = (groups / scale.float()[..., None]).round().clamp(-7, 7)
+    return pack_int4(codes.flatten(1)), scale
+
+
+def dequantize_int4(q: Tensor, scale: Tensor) -> Tensor:
+    """Packed codes (out, in / 2) and scales (out, n_groups) to weights (out, in) float32."""
+    codes = unpack_int4(q).float().unflatten(1, (scale.shape[1], -1))  # (out, n_groups, group_size)
+    return (codes * scale.float()[..., None]).flatten(1)
+
+
+def pack_int4(codes: Tensor) -> Tensor:
+    """Codes (out, in) from −8 to 7 to bytes (out, in / 2)."""
+    nibbles = (codes + 8).to(torch.uint8)
+    return nibbles[:, 0::2] | nibbles[:, 1::2] << 4
+
+
+def unpack_int4(q: Tensor) -> Tensor:
+    """Bytes (out, in / 2) to codes (out, in) int8 from −8 to 7."""
+    return torch.stack([q & 15, q >> 4], dim=2).flatten(1).to(torch.int8) - 8
+
+
+def check_group_size(width: int, group_size: int) -> None:
+    """ValueError unless groups of an even size divide rows of `width` weights."""
+    is_whole = isinstance(group_size, int) and not isinstance(group_size, bool)
+    if not is_whole or group_size < 2 or group_size % 2 or width % group_size:
+        fitting = [n for n in (16, 32, 64, 128, 256) if width % n == 0]
+        fitting = fitting or [n for n in range(2, width + 1, 2) if width % n == 0]
+        choose = f"Choose from {fitting}" if fitting else "Use int8, which has no groups"
+        raise ValueError(
+            f"group_size={group_size!r} does not divide rows of {width} weights into even groups. {choose}."
+        )
+
+
+class QuantizedLinear(nn.Module):
+    """What Int8Linear and Int4Linear share: x (..., in) to (..., out), in x's dtype; drop-in for nn.Linear without bias.
+
+    The codes `q` and the scales `scale` are buffers: they are saved and moved with the model, and never trained.
+    `.to(dtype)` leaves both as they are: they say what the weights are, not what the activations are computed in.
+    """
+
+    q: Tensor
+    scale: Tensor
+
+    def __init__(self, q: Tensor, scale: Tensor):
+        super().__init__()
+        self.register_buffer("q", q)
+        self.register_buffer("scale", scale)
+
+    def dequantized(self) -> Tensor:
+        """The weights that the codes stand for, (out, in) float32."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.dequantized().to(x.dtype))
+
+    @property
+    def out_features(self) -> int:
+        return len(self.q)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        scale = self.scale
+        super()._apply(fn, recurse)
+        if self.scale.dtype != scale.dtype:  # .to(bfloat16), .half(): only a move is meant for scales
+            self.scale = scale.to(self.scale.device)
+        return self
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+
+class Int8Linear(QuantizedLinear):
+    """y = x Wᵀ with W = scale · q: codes q (out, in) int8, scale (out,) float32."""
+
+    @classmethod
+    def from_weight(cls, weight: Tensor) -> "Int8Linear":
+        """weight (out, in), any float dtype. ValueError as `quantize_int8`."""
+        return cls(*_by_rows(quantize_int8, weight))
+
+    @property
+    def in_features(self) -> int:
+        return self.q.shape[1]
+
+    def dequantized(self) -> Tensor:
+        return dequantize_int8(self.q, self.scale)
+
+
+class Int4Linear(QuantizedLinear):
+    """y = x Wᵀ with W = scale · code in groups along the input: q (out, in / 2) uint8, scale (out, n_groups) bfloat16."""
+
+    @classmethod
+    def from_weight(cls, weight: Tensor, group_size: int = GROUP_SIZE) -> "Int4Linear":
+        """weight (out, in), any float dtype. ValueError as `quantize_int4`."""
+        return cls(*_by_rows(lambda rows: quantize_int4(rows, group_size, torch.bfloat16), weight))
+
+    @property
+    def in_features(self) -> int:
+        return 2 * self.q.shape[1]
+
+    @property
+    def group_size(self) -> int:
+        return self.in_features // self.scale.shape[1]
+
+    def dequantized(self) -> Tensor:
+        return dequantize_int4(self.q, self.scale)
+
+
+KINDS: dict[str, type[QuantizedLinear]] = {"int8": Int8Linear, "int4": Int4Linear}
+
+
+def quantize_(model: Transformer, bits: str) -> Transformer:
+    """Replace the model's matrices by quantized ones, one by one, in place; returns the model, now for inference only.
+
+    bits: "int8" or "int4". Embeddings, norms and the routers' gates keep their floats, and so does a head that is tied to
+    the embeddings. ValueError names the matrix that cannot be quantized; those before it are then quantized already.
+    """
+    kind = kind_of(bits)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and is_quantized_name(f"{name}.weight"):
+            try:
+                replacement = kind.from_weight(module.weight.detach())
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            model.set_submodule(name, replacement.train(module.training))
+    return model.requires_grad_(False)
+
+
+def kind_of(bits: str) -> type[QuantizedLinear]:
+    """The module for "int8" or "int4"; ValueError for anything else."""
+    if bits not in KINDS:
+        raise ValueError(
+            f"quantize={bits!r}: choose {' or '.join(map(repr, KINDS))}, or None for the weights as they are."
+        )
+    return KINDS[bits]
+
+
+def is_quantized_name(name: str) -> bool:
+    """Whether quantizing a model changes this weight of it.
+
+    >>> [is_quantized_name(name) for name in ("output.weight", "layers.0.feed_forward.gate.weight", "norm.weight")]
+    [True, False, False]
+    """
+    return name.split(".")[-2] in ("wq", "wk", "wv", "wo", "w1", "w2", "w3", "output")
+
+
+def _by_rows(quantize: Callable[[Tensor], tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """quantize(weight), some rows at a time: rows do not know of each other, and a float32 copy of a matrix is large."""
+    step = max(1, ROWS_AT_ONCE // max(1, weight.shape[1]))
+    if len(weight) <= step:
+        return quantize(weight)
+    q = scale = None
+    for start in range(0, len(weight), step):
+        try:
+            part_q, part_scale = quantize(weight[start : start + step])
+        except NotFinite as error:
+            raise NotFinite(start + error.row) from None
+        if q is None:
+            q = part_q.new_empty(len(weight), *part_q.shape[1:])
+            scale = part_scale.new_empty(len(weight), *part_scale.shape[1:])
+        q[start : start + step], scale[start : start + step] = part_q, part_scale
+    return q, scale
+
+
+class NotFinite(ValueError):
+    """A weight that no scale can hold."""
+
+    def __init__(self, row: int):
+        super().__init__(f"row {row} holds an infinity or a NaN, and no scale fits that. Is the file damaged?")
+        self.row = row
+
+
+def _checked(weight: Tensor) -> Tensor:
+    """The weight as a finite float32 matrix; ValueError otherwise."""
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
+        given = f"{tuple(weight.shape)} {weight.dtype}" if isinstance(weight, Tensor) else type(weight).__name__
+        raise ValueError(f"weight: given {given}; give a matrix (out, in) of floats.")
+    weight = weight.detach().float()
+    is_finite = weight.isfinite().all(dim=1)
+    if not is_finite.all():
+        raise NotFinite(int(is_finite.logical_not().nonzero()[0]))
+    return weight
+
+
+def _scale(largest_weight: Tensor, largest: int) -> Tensor:
+    """largest |w| / largest code; 1 where all weights are 0, or so small that float32 has no scale for them."""
+    scale = largest_weight / largest
+    return torch.where(scale < torch.finfo(torch.float32).tiny, 1.0, scale)
