@@ -31,6 +31,8 @@ _HOME = {
     "Odometer": "tools.odometer",
     "TokenizerLens": "tools.tokenizer_lens",
     "Router": "tools.router",
+    "RoutingMap": "tools.routing_map",
+    "BitPlayer": "tools.bit_player",
 }
 __all__ = sorted(_HOME)
 
