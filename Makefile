@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: lab test test-fast bench experiments cards update notebooks clean
+.PHONY: book lab test test-fast bench experiments cards update notebooks clean
 
 lab:  ## the environment, then JupyterLab (LAB_ARGS="--no-browser --port 8899" passes through)
 	@$(PYTHON) start.py lab
@@ -26,6 +26,9 @@ update:  ## new chapters into my-course/, answers carried over
 
 notebooks: env  ## run every chapter and write its outputs
 	@$(PY) scripts/notebooks.py run chapters/*.ipynb
+
+book: env  ## the course as a site, in build/book/html (BOOK_ARGS="--repository https://github.com/OWNER/NAME")
+	@$(PY) book/build.py $(BOOK_ARGS)
 
 env:
 	@$(PYTHON) start.py env

@@ -103,6 +103,7 @@ class ArchitectureMap(BrowserTool):
 
     script = "architecture_map.js"
     asks = True
+    alone = "What you see of the running model was recorded with the bundled tiny-mistral; JupyterLab runs it."
 
     def __init__(self, part: str = "attention"):
         if part not in BY_ID:
@@ -128,6 +129,10 @@ class ArchitectureMap(BrowserTool):
 
     def answer(self, state: dict) -> dict:
         return run(state["part"], state["layer"])
+
+    def known_states(self) -> list[dict]:
+        n_layers = ModelConfig.preset("tiny-mistral").n_layers
+        return [{"part": part.id, "layer": layer} for part in PARTS for layer in range(n_layers)]
 
     def picture(self):
         return draw(self.part)

@@ -28,6 +28,7 @@ class BrowserTool:
 
     script: str
     asks = False  # whether the browser asks answer(state)
+    alone: str | None = None  # of a tool that asks: what is missing without Python, a sentence; None: too much to do without
 
     def start(self) -> dict:
         raise NotImplementedError
@@ -40,6 +41,10 @@ class BrowserTool:
 
     def answer(self, state: dict) -> dict:
         return {}
+
+    def known_states(self) -> list[dict]:
+        """States whose answers the book takes along, for where no Python runs."""
+        return []
 
     def widget(self) -> "BrowserWidget":
         first = {"state": self.start(), **self.answer(self.start())} if self.asks else {}

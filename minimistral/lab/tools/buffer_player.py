@@ -1,6 +1,6 @@
 """Chapter 06's tool: a text read in chunks and written token by token through a rolling buffer, step by step."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -203,6 +203,7 @@ class BufferPlayer(BrowserTool):
 
     script = "buffer_player.js"
     asks = True
+    alone = "Without Python the slots move, and the logits are compared for the first settings only."
 
     def __init__(self, window: int = 4, chunk: int = 3, n_prompt: int = 6, step: int = 5):
         self.state = State(window, chunk, n_prompt, step)
@@ -218,6 +219,9 @@ class BufferPlayer(BrowserTool):
 
     def answer(self, state: dict) -> dict:
         return {"gap": gap(State(**state))}
+
+    def known_states(self) -> list[dict]:
+        return [asdict(replace(self.state, step=step)) for step in range(n_steps(self.state) + 1)]
 
     def picture(self):
         return draw(self.state, compute(self.state))

@@ -158,6 +158,7 @@ class ReceptiveField(BrowserTool):
 
     script = "receptive_field.js"
     asks = True
+    alone = "Without Python, gradients are known for 17 tokens and the last of them; JupyterLab computes the others."
 
     def __init__(self, n_layers: int = 4, window: int = 4, n_tokens: int = 17, token: int | None = None):
         self.state = State(n_layers, window, n_tokens, n_tokens - 1 if token is None else token)
@@ -173,6 +174,10 @@ class ReceptiveField(BrowserTool):
 
     def answer(self, state: dict) -> dict:
         return {"gradient": gradient(State(**state))}
+
+    def known_states(self) -> list[dict]:
+        layers, windows = range(1, MAX_LAYERS + 1), range(1, MAX_WINDOW + 1)
+        return [asdict(State(n_layers, window)) for n_layers in layers for window in windows]
 
     def picture(self):
         return draw(self.state, compute(self.state))

@@ -1,0 +1,195 @@
+"""The pages of the book that are computed: first page, ledger, figures, models, glossary, bibliography, reference."""
+
+import inspect
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from html import escape
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
+
+from minimistral.lab.claims import VERDICTS, Claim, claims
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+CHAPTERS = ROOT / "chapters"
+MODEL_FILES = ("config", "norm", "rope", "masks", "attention", "cache", "feed_forward", "moe", "transformer")
+AROUND = ("tokenizer", "generation", "sampling", "evaluate", "quantize", "ngram", "data", "train", "checkpoints.read")
+AROUND += ("checkpoints.write", "checkpoints.hub", "memory", "machine", "plan", "fast", "offload", "parallel")
+LINK = re.compile(r"\[[^\]]*\]\((https?://[^)\s]+)\)|<(https?://[^>\s]+)>")
+
+
+def write_all(source: Path) -> None:
+    """All computed pages, into the folder that Sphinx reads."""
+    (source / "index.md").write_text(index(), encoding="utf-8")
+    (source / "ledger.md").write_text(ledger(), encoding="utf-8")
+    (source / "glossary.md").write_text(glossary(), encoding="utf-8")
+    (source / "bibliography.md").write_text(bibliography(), encoding="utf-8")
+    (source / "reference.rst").write_text(reference(), encoding="utf-8")
+    (source / "models").mkdir()
+    for card in sorted((ROOT / "minimistral" / "pretrained").glob("tiny-m*/README.md")):
+        text = card.read_text(encoding="utf-8").replace("../../texts/README.md", "texts.md")
+        (source / "models" / f"{card.parent.name}.md").write_text(text, encoding="utf-8")
+    shutil.copy(ROOT / "minimistral" / "texts" / "README.md", source / "models" / "texts.md")
+    figures(source)
+
+
+# ---- the first page -------------------------------------------------------------------------------------------------
+
+
+def chapter_titles() -> dict[str, tuple[str, str, str]]:
+    """File stem to title, question and minutes, as the syllabus has them."""
+    rows = re.findall(
+        r"^\| \[([^\]]+)\]\((\w+)\.ipynb\) \| (.+?) \| (.+?) \|$", (CHAPTERS / "README.md").read_text(), re.M
+    )
+    return {stem: (title, question, minutes) for title, stem, question, minutes in rows}
+
+
+def index() -> str:
+    cards = "".join(
+        f'<a class="card" href="chapters/{stem}.html"><span class="number">{escape(title[:2])}</span>'
+        f"<strong>{escape(title[3:])}</strong><span>{escape(question)}</span><small>{escape(minutes)}</small></a>\n"
+        for stem, (title, question, minutes) in chapter_titles().items()
+    )
+    toc = "\n".join(f"chapters/{path.stem}" for path in sorted(CHAPTERS.glob("*.ipynb")))
+    template = (HERE / "index.md").read_text(encoding="utf-8")
+    return template.replace("CARDS", cards).replace("CHAPTERS", toc)
+
+
+# ---- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def ledger() -> str:
+    """All claims with verdict, truth, sources, and how the course knows: the chapter's cell, or the documents."""
+    cells = settling_cells()
+    counts = {verdict: sum(claim.verdict == verdict for claim in claims().values()) for verdict in VERDICTS}
+    head = (HERE / "ledger.md").read_text(encoding="utf-8")
+    counted = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+    return head.replace("COUNTS", counted) + "\n".join(_claim(claim, cells) for claim in claims().values())
+
+
+def _claim(claim: Claim, cells: dict[str, list[str]]) -> str:
+    known = getattr(claim, "known", "") or ""
+    measured = ", ".join(f"[{stem[:2]}](chapters/{stem}.ipynb)" for stem in cells.get(claim.id, []))
+    how = f"Measured in chapter {measured}. {known}" if measured else (known or "From the documents.")
+    sources = ", ".join(f"[{s}]({'https://arxiv.org/abs/' + s[6:]})" for s in claim.sources if s.startswith("arXiv "))
+    return (
+        f"(claim-{claim.id.lower()})=\n### {claim.id} {claim.claim}\n\n"
+        f"<p class='verdict {claim.verdict}'>{claim.verdict}</p>\n\n{claim.truth}.\n\n"
+        f"How we know: {how.strip()}" + (f" Sources: {sources}." if sources else "") + "\n"
+    )
+
+
+def settling_cells() -> dict[str, list[str]]:
+    """Claim id to the chapters with a cell that asserts it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(CHAPTERS.glob("*.ipynb")):
+        for cell in nbformat.read(path, 4).cells:
+            for tag in cell.metadata.get("tags", []):
+                if tag.startswith("claim:") and path.stem not in found.setdefault(tag[6:], []):
+                    found[tag[6:]].append(path.stem)
+    return found
+
+
+# ---- glossary and bibliography --------------------------------------------------------------------------------------
+
+
+def glossary() -> str:
+    terms = tomllib.loads((HERE / "glossary.toml").read_text(encoding="utf-8"))
+    files = {path.stem[:2]: path.stem for path in CHAPTERS.glob("*.ipynb")}
+    lines = ["# Glossary\n\nOne sentence a term, the chapter that teaches it, and its name in the code.\n"]
+    for term, entry in sorted(terms.items(), key=lambda item: item[0].lower()):
+        chapter = entry["chapter"]
+        where = f"[Chapter {chapter}](chapters/{files[chapter]}.ipynb)" if chapter in files else f"Chapter {chapter}"
+        code = f", {{py:obj}}`minimistral.{entry['code']}`" if "code" in entry else ""
+        lines.append(f"{term}\n: {entry['says']} {where}{code}\n")
+    return "\n".join(lines)
+
+
+def bibliography() -> str:
+    """Papers with who and when, and every other page that a chapter links to, each with the chapters that do."""
+    papers = tomllib.loads((HERE / "bibliography.toml").read_text(encoding="utf-8"))
+    cited = citations()
+    lines = ["# Bibliography\n\n## Papers\n"]
+    for key, (who, title, year) in sorted(papers.items(), key=lambda item: (item[1][2], item[1][0])):
+        lines.append(f"- {who} ({year}). *{title}*. [{key}]({address(key)}){_chapters(cited.pop(key, []))}")
+    lines.append("\n## Code, reports and pages\n")
+    lines += [f"- <{link}>{_chapters(by)}" for link, by in sorted(cited.items())]
+    return "\n".join(lines) + "\n"
+
+
+def citations() -> dict[str, list[str]]:
+    """What the chapters link to: a paper's key or another address, and the chapters that do."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(CHAPTERS.glob("*.ipynb")):
+        for link in _links(path):
+            if path.stem not in found.setdefault(paper_key(link), []):
+                found[paper_key(link)].append(path.stem)
+    return found
+
+
+def _links(path: Path) -> Iterator[str]:
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type == "markdown":
+            for in_brackets, bare in LINK.findall(cell.source):
+                yield (in_brackets or bare).split("#")[0]
+
+
+def paper_key(link: str) -> str:
+    if found := re.match(r"https?://arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})", link):
+        return f"arXiv:{found[1]}"
+    if found := re.match(r"https?://(?:dx\.)?doi\.org/(.+)", link):
+        return f"doi:{found[1]}"
+    return link
+
+
+def address(key: str) -> str:
+    kind, _, number = key.partition(":")
+    return {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}[kind] + number
+
+
+def _chapters(stems: list[str]) -> str:
+    return " Chapter " + ", ".join(f"[{stem[:2]}](chapters/{stem}.ipynb)" for stem in stems) if stems else ""
+
+
+# ---- reference ------------------------------------------------------------------------------------------------------
+
+
+def reference() -> str:
+    """The public names of the library's modules, from their docstrings."""
+    parts = ["Reference\n=========\n", "The library, from its docstrings. Shapes are named as in the chapters.\n"]
+    for heading, modules in (("The model", MODEL_FILES), ("Around the model", AROUND), ("For the notebooks", ("lab",))):
+        parts.append(f"{heading}\n{'-' * len(heading)}\n")
+        for name in modules:
+            if _is_there(name):
+                parts.append(_module(name))
+    return "\n".join(parts)
+
+
+def _is_there(name: str) -> bool:
+    return (ROOT / "minimistral" / Path(*name.split("."))).with_suffix(".py").exists() or name == "lab"
+
+
+def _module(name: str) -> str:
+    title = f"``minimistral.{name}``"
+    module = import_module(f"minimistral.{name}")
+    text = f"{title}\n{'^' * len(title)}\n\n.. automodule:: minimistral.{name}\n"
+    if name == "lab":
+        return text + "\n"
+    own = [n for n, value in vars(module).items() if _is_public(n, value, module.__name__)]
+    return text + f"   :members: {', '.join(own)}\n\n" if own else text + "\n"
+
+
+def _is_public(name: str, value: object, module: str) -> bool:
+    is_code = inspect.isclass(value) or inspect.isfunction(value)
+    return is_code and not name.startswith("_") and value.__module__ == module and bool(value.__doc__)
+
+
+# ---- figures --------------------------------------------------------------------------------------------------------
+
+
+def figures(source: Path) -> None:
+    """The nine figures of the article, drawn anew, light and dark, each with its caption and its table."""
