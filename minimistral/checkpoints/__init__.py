@@ -4,8 +4,8 @@ from importlib import import_module
 
 from minimistral.checkpoints.errors import CheckpointError
 
-_HOME = {"load": "read", "save": "write"}
-__all__ = ["CheckpointError", "load", "save"]
+_HOME = {"load": "read", "save": "write", "download": "hub"}
+__all__ = ["CheckpointError", "download", "load", "save"]
 
 
 def __getattr__(name: str):

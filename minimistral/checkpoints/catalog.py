@@ -14,7 +14,7 @@ from minimistral.checkpoints.safetensors_file import open_safetensors
 
 def read_catalog(weights: Weights) -> dict[str, Entry]:
     """Name to tensor, over all files; CheckpointError where files repeat a name or disagree with their index."""
-    placed, total_size = (None, None) if weights.index is None else _read_index(weights.index)
+    placed, total_size = (None, None) if weights.index is None else index_of(weights.index, read_json(weights.index))
     files = weights.files if placed is None else sorted({weights.index.parent / name for name in placed.values()})
     catalog: dict[str, Entry] = {}
     for path in files:
@@ -30,9 +30,8 @@ def read_catalog(weights: Weights) -> dict[str, Entry]:
     return catalog
 
 
-def _read_index(path: Path) -> tuple[dict[str, str], int | None]:
-    """Tensor name to file name, and the bytes in all where the index states them."""
-    index = read_json(path)
+def index_of(path: Path, index: dict[str, Any]) -> tuple[dict[str, str], int | None]:
+    """Of an index read from `path`: tensor name to file name, and the bytes in all where it states them."""
     placed, metadata = index.get("weight_map"), index.get("metadata") or {}
     if not isinstance(placed, dict) or not placed or not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: needs a weight_map from tensor names to file names, and metadata as an object.")

@@ -2,17 +2,21 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.errors import CheckpointError, naming
-from minimistral.checkpoints.folder import find_checkpoint
+from minimistral.checkpoints.known_models import known_model
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUNDLED = Path(__file__).parent.parent / "pretrained"
 
 
-def find_folder(name_or_path: str | os.PathLike) -> Path:
-    """The folder meant; CheckpointError says what was tried. A bundled name goes before a folder of the same name."""
+def find_folder(name_or_path: str | os.PathLike, layers: int | Sequence[int] | None = None) -> Path:
+    """The folder meant; CheckpointError says what was tried. A bundled name goes before a folder of the same name.
+
+    Of a hub model that is not here the whole is downloaded, or with `layers` only these.
+    """
     if not isinstance(name_or_path, (str, os.PathLike)) or not isinstance(os.fspath(name_or_path) or 0, str):
         raise ValueError(f"load({name_or_path!r}): give a bundled name, a folder or a hub id such as 'org/model'.")
     path = Path(name_or_path).expanduser()
@@ -23,8 +27,8 @@ def find_folder(name_or_path: str | os.PathLike) -> Path:
             return path
         if path.exists():
             raise CheckpointError(f"{path}: is a file; give the folder it lies in.")
-    if isinstance(name_or_path, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name_or_path):
-        return _from_hub(name_or_path)
+    if isinstance(name_or_path, str) and (known_model(name_or_path) or HUB_ID.fullmatch(name_or_path)):
+        return _from_hub(name_or_path, layers)
     bundled = ", ".join(bundled_names()) or "none in this version"
     raise CheckpointError(f"{name_or_path}: no such folder, and no bundled model of that name (there is: {bundled}).")
 
@@ -34,29 +38,14 @@ def bundled_names() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob("*/params.json"))
 
 
-def _from_hub(model_id: str) -> Path:
-    """The snapshot in the local Hugging Face cache, downloaded first if it is not there."""
+def _from_hub(model: str, layers: int | Sequence[int] | None) -> Path:
+    from minimistral.checkpoints.hub import find_or_download
+
     try:
-        from huggingface_hub import HfApi, snapshot_download
-    except ImportError:
-        raise CheckpointError(
-            f"{model_id}: no such folder here. To read it from the Hugging Face hub, `pip install huggingface_hub`."
-        ) from None
-    try:
-        cached = Path(snapshot_download(model_id, local_files_only=True))
-        read_catalog(find_checkpoint(cached).weights)  # a download that was interrupted leaves a part
-        return cached
-    except Exception:  # nothing usable in the cache; huggingface_hub's own error types differ between versions
-        pass
-    try:
-        files = files_worth_having(HfApi().list_repo_files(model_id))
-        return Path(snapshot_download(model_id, allow_patterns=files))
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{model_id}: no such folder here, not in the Hugging Face cache, and the hub gave: {reason} "
-            "Check the name, the connection, and for a gated model `hf auth login`."
-        ) from error
+        return find_or_download(model, layers)
+    except CheckpointError as error:
+        reason = str(error).removeprefix(f"{model}: ")
+        raise CheckpointError(f"{model}: no such folder here, not in the Hugging Face cache, and: {reason}") from error
 
 
 def files_worth_having(files: list[str]) -> list[str]:

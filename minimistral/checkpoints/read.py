@@ -40,7 +40,7 @@ def load(
     if quantize is not None:
         raise ValueError(f"quantize={quantize!r}: this version loads weights as they are; leave quantize=None.")
     device, dtype = _device(device), _dtype(dtype)
-    folder = find_folder(name_or_path)
+    folder = find_folder(name_or_path, layers)
     checkpoint = find_checkpoint(folder, layout)
     tokenizer_path = find_tokenizer(folder)
     tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)

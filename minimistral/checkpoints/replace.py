@@ -49,9 +49,9 @@ def new_folder(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
         filling.mkdir()
         yield filling
         for path in [*filling.iterdir(), filling]:
-            _flush(path)
+            flush(path)
         _put(filling, target, belongs)
-        _flush(target.parent)
+        flush(target.parent)
     except BaseException:  # also when the user interrupts
         shutil.rmtree(filling, ignore_errors=True)
         for parent in made:
@@ -90,7 +90,7 @@ def _make_parents(folder: Path) -> list[Path]:
     return missing
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Wait until the disk has it. Windows opens no folders, and needs none flushed."""
     if path.is_dir() and os.name == "nt":
         return

@@ -20,9 +20,7 @@ from minimistral.checkpoints.json_files import MAX_JSON_BYTES, parse_json, refus
 def open_safetensors(path: Path) -> dict[str, Entry]:
     """The tensors of a file by name; CheckpointError for whatever is damaged, truncated or of no use as a weight."""
     header, n_data_bytes = _header(path)
-    header.pop("__metadata__", None)
-    ranges = {name: _range(path, name, value) for name, value in header.items()}
-    _check_cover(path, ranges, n_data_bytes)
+    tensor_ranges(path, header, n_data_bytes)
     with naming(path):
         file = safe_open(path, framework="pt", device="cpu")  # maps the file; a tensor is a view of that map
 
@@ -38,6 +36,17 @@ def open_safetensors(path: Path) -> dict[str, Entry]:
     return {
         name: Entry(path, tuple(value["shape"]), FLOATS[value["dtype"]], reader(name)) for name, value in header.items()
     }
+
+
+def tensor_ranges(path: Path, header: dict[str, Any], n_data_bytes: int) -> dict[str, tuple[int, int]]:
+    """First and last byte + 1 of each tensor in the data part, all of it checked; the header loses its __metadata__.
+
+    `path` is for the messages alone: the header may come from anywhere.
+    """
+    header.pop("__metadata__", None)
+    ranges = {name: _range(path, name, value) for name, value in header.items()}
+    _check_cover(path, ranges, n_data_bytes)
+    return ranges
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

@@ -1,7 +1,6 @@
 """Where `load` looks: bundled names, folders, and the Hugging Face cache (never the network, here)."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -62,58 +61,41 @@ def cache(tmp_path, monkeypatch):
     for blob in (root / "blobs").iterdir():
         (snapshot / blob.name).symlink_to(os.path.relpath(blob, snapshot))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
     asked = []
 
-    def no_network(self, model_id):
+    def no_network(self, model_id, **options):
         asked.append(model_id)
-        raise ConnectionError("no route to host")
+        raise hub.errors.OfflineModeIsEnabled("no route to host")
 
-    monkeypatch.setattr(hub.HfApi, "list_repo_files", no_network)
+    monkeypatch.setattr(hub.HfApi, "model_info", no_network)
     return snapshot, asked
 
 
 def test_a_cached_model_is_read_without_the_network(cache):
     _, asked = cache
     assert torch.equal(embeddings(load("some/model")[0]), embeddings(random_model()))
+    assert torch.equal(embeddings(load("some/model", layers=1)[0]), embeddings(random_model()))
     assert not asked
 
 
 def test_what_is_not_or_not_wholly_cached_is_asked_for_and_the_failure_is_clear(cache):
     snapshot, asked = cache
-    with pytest.raises(CheckpointError, match="other/model: no such folder here.*no route to host.*connection"):
+    with pytest.raises(
+        CheckpointError, match="other/model: no such folder here, not in the Hugging Face cache, and:.*"
+    ):
         load("other/model")
     next(snapshot.glob("model-00002*")).unlink()
-    with pytest.raises(CheckpointError, match="some/model: .*no route to host"):
+    with pytest.raises(CheckpointError, match="some/model: no such.*HF_HUB_OFFLINE is set.*Unset it"):
         load("some/model")
     assert asked == ["other/model", "some/model"]
 
 
-def test_a_download_takes_one_layout_only(cache, monkeypatch):
-    import huggingface_hub
-
-    snapshot, _ = cache
-    whole = snapshot.parent / "whole"
-    shutil.copytree(snapshot, whole)
-    patterns = []
-
-    def download(model_id, local_files_only=False, allow_patterns=None):
-        if local_files_only:
-            raise FileNotFoundError(model_id)
-        patterns.extend(allow_patterns)
-        return str(whole)
-
-    monkeypatch.setattr(
-        huggingface_hub.HfApi, "list_repo_files", lambda self, name: [*os.listdir(whole), "consolidated.safetensors"]
-    )
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert torch.equal(embeddings(load("some/model")[0]), embeddings(random_model()))
-    assert sorted(patterns) == sorted(os.listdir(whole))
-
-
 def test_without_huggingface_hub_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(CheckpointError, match="pip install huggingface_hub"):
-        load("some/model")
+    for name in ("some/model", "mistral-7b-v0.1"):
+        with pytest.raises(CheckpointError, match=f"{name}: no such folder.*pip install huggingface_hub"):
+            load(name)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,275 @@
+"""Getting a model, or a part of one, from the Hugging Face hub.
+
+    download("mistral-7b-v0.1")                       # 14.5 GB
+    download("mistral-7b-v0.1", layers=1)             # embeddings, layer 0, norm and head: 0.96 GB
+
+A folder appears when it is whole and every file has the hash that the hub published; until then it is beside its place,
+hidden, and the same call goes on from there (filling.py). Of a part, no hash is published: its bytes are asked for by
+commit and by the hash of the file they are cut from, and their number and headers are checked.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from minimistral.checkpoints.catalog import read_catalog
+from minimistral.checkpoints.errors import CheckpointError, listed
+from minimistral.checkpoints.filling import Filling, Growing, existing, locked, read_record
+from minimistral.checkpoints.folder import find_checkpoint
+from minimistral.checkpoints.hub_client import Hub, Listing, RemoteFile, hub_library
+from minimistral.checkpoints.json_files import read_json
+from minimistral.checkpoints.known_models import repo_of
+from minimistral.checkpoints.parts import PartFile, PartPlan, plan_part
+from minimistral.checkpoints.place import files_worth_having
+from minimistral.checkpoints.read import chosen_layers
+
+SPARE = 100_000_000  # bytes to leave free on the disk
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be fetched: whole files, or a part with the small files beside it, the config last."""
+
+    listing: Listing
+    files: tuple[RemoteFile | PartFile, ...]
+    part: PartPlan | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes in all."""
+        return sum(file.size for file in self.files)
+
+    def n_missing(self, target: Path) -> int:
+        """Bytes that are not here yet, neither in the folder nor in what an earlier run left."""
+        here = Filling(target, "", "")
+        return sum(file.size - here.n_here(file.name, key(file), file.size) for file in self.files)
+
+
+def download(
+    model: str,
+    to: str | os.PathLike | None = None,
+    layers: int | Sequence[int] | None = None,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+    progress: bool = True,
+    hub: Hub | None = None,
+) -> Path:
+    """The folder with a model, fetched if it is not there: a known model's name or a hub id.
+
+    to: the folder to make; default: in Hugging Face's own (HF_HOME), under minimistral. layers: only these, as `load`
+    takes them; a folder that has some gets the others. CheckpointError says what was asked, what came and what to do.
+    """
+    hub = hub or Hub(endpoint=endpoint, token=token, say=_say)
+    repo = repo_of(model)
+    target = place_of(repo, to, layers)
+    if is_here(target, repo, layers):
+        return target
+    refuse_place(target, repo, layers)
+    order = make_order(hub, repo, layers, revision)
+    with locked(target, hub.say):
+        if is_here(target, repo, layers):  # another process was quicker
+            return target
+        _refuse_another_version(target, order)
+        _refuse_small_disk(target, order)
+        filling = Filling(target, repo, order.listing.commit)
+        title = repo.split("/")[-1]
+        with tqdm(total=order.n_bytes, desc=title, unit="B", unit_scale=True, disable=not progress) as bar:
+            for file in order.files:
+                fetch = _fetch_part if isinstance(file, PartFile) else _fetch_whole
+                fetch(hub, order.listing, file, filling, bar)
+        _publish(filling, order)
+    return target
+
+
+def find_or_download(model: str, layers: int | Sequence[int] | None = None) -> Path:
+    """What `load` does with a hub id: a folder that is here, whole or with these layers, else a download."""
+    repo = repo_of(model)
+    wholes = [place_of(repo)] if layers is None else [place_of(repo), place_of(repo, layers=layers)]
+    for folder in wholes:
+        if is_here(folder, repo, layers):
+            return folder
+    return in_cache(repo) or download(repo, layers=layers)
+
+
+def in_cache(repo: str) -> Path | None:
+    """The model in Hugging Face's own cache, where other programs put it; None where it is not, or not wholly."""
+    try:
+        folder = Path(hub_library().snapshot_download(repo, local_files_only=True))
+        read_catalog(find_checkpoint(folder).weights)  # a download that was interrupted leaves a part
+        return folder
+    except CheckpointError as error:
+        if "pip install" in str(error):
+            raise
+    except Exception:  # its error types differ between versions
+        pass
+    return None
+
+
+def place_of(repo: str, to: str | os.PathLike | None = None, layers: int | Sequence[int] | None = None) -> Path:
+    """Where a model goes: `to`, or a folder of its own among Hugging Face's."""
+    if to is not None:
+        return Path(os.path.realpath(os.path.expanduser(to)))
+    name = repo.replace("/", "--") + ("" if layers is None else "--part")
+    return Path(hub_library("constants").HF_HOME).expanduser() / "minimistral" / name
+
+
+def is_here(target: Path, repo: str, layers: int | Sequence[int] | None = None) -> bool:
+    """Whether the folder holds what is asked for, all of it. No network."""
+    record = read_record(target)
+    if record is None or record.model.lower() != repo.lower() or not record.is_whole(target):
+        return False
+    if record.layers is None:
+        return True
+    return layers is not None and set(chosen_layers(layers, record.n_layers)) <= set(record.layers)
+
+
+def refuse_place(target: Path, repo: str, layers: int | Sequence[int] | None = None) -> None:
+    """CheckpointError where the folder holds something else, which is never touched."""
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise CheckpointError(f"{target}: is a file, and a model is a folder. Choose another place: --to, or to=….")
+    if not (names := sorted(path.name for path in target.iterdir())):
+        return
+    record = read_record(target)
+    if record is None:
+        raise CheckpointError(f"{target}: already holds {listed(names)}. Choose another folder: --to, or to=….")
+    held = "the whole" if record.layers is None else f"layers {listed([*map(str, record.layers)], most=40)} of"
+    if record.model.lower() != repo.lower() or (layers is None and record.layers is not None):
+        wanted = "the whole model is asked for" if record.model.lower() == repo.lower() else f"{repo} is asked for"
+        raise CheckpointError(
+            f"{target}: holds {held} {record.model}, and {wanted}. Choose another folder: --to, or to=…."
+        )
+    if not record.is_whole(target):
+        raise CheckpointError(
+            f"{target}: was {held} {record.model}, and a file has gone or changed its size since. Remove the folder, and "
+            "run the same again."
+        )
+
+
+def make_order(hub: Hub, repo: str, layers: int | Sequence[int] | None = None, revision: str | None = None) -> Order:
+    """Asks the hub what there is, and chooses; of a part the headers are read too."""
+    listing = hub.listing(repo, revision)
+    names = files_worth_having(sorted(listing.files))
+    if layers is not None:
+        plan = plan_part(hub, listing, layers)
+        small = [listing.files[name] for name in names if name.startswith("tokenizer")]
+        return Order(listing, (*small, *plan.files, plan.config), plan)
+    if not any(name.endswith((".safetensors", ".bin", ".pt", ".pth")) for name in names):
+        raise CheckpointError(
+            f"{repo}: holds no weights in a layout that this library reads. The hub lists "
+            f"{listed(sorted(listing.files), most=12)}."
+        )
+    # Nothing can be mistaken for a model before its index and its config are there.
+    names.sort(key=lambda name: (name in ("config.json", "params.json"), name.endswith(".index.json")))
+    return Order(listing, tuple(listing.files[name] for name in names))
+
+
+def key(file: RemoteFile | PartFile) -> str:
+    """What the file's bytes follow from."""
+    return file.key if isinstance(file, PartFile) else file.hash
+
+
+def _fetch_whole(hub: Hub, listing: Listing, file: RemoteFile, filling: Filling, bar: tqdm) -> None:
+    if filling.has(file.name, file.hash):
+        bar.update(file.size)
+        return
+    for _ in range(2):
+        path = filling.part(file.name, file.hash)
+        growing = Growing(path, file.size, file.hasher())
+        _grow(hub, listing, growing, [(file, 0, file.size)], bar)
+        if growing.hasher.hexdigest() == file.hash:
+            filling.keep(path, file.name, file.hash)
+            return
+        path.unlink()
+        bar.update(-file.size)
+        hub.say(f"{listing.repo}: {file.name} came with wrong bytes; fetching it again.")
+    raise CheckpointError(
+        f"{listing.repo}: {file.name} came twice with other bytes than the hub lists (hash {growing.hasher.hexdigest()[:12]}… "
+        f"instead of {file.hash[:12]}…). It is not kept. Try another connection, or later."
+    )
+
+
+def _fetch_part(hub: Hub, listing: Listing, part: PartFile, filling: Filling, bar: tqdm) -> None:
+    if filling.has(part.name, part.key):
+        bar.update(part.size)
+        return
+    path = filling.part(part.name, part.key)
+    growing = Growing(path, part.size, hashlib.sha256(), careful=True)
+    _grow(hub, listing, growing, [(s.file, s.start, s.end) for s in part.stretches], bar, part.header)
+    filling.keep(path, part.name, part.key, growing.hasher.hexdigest())
+
+
+def _grow(
+    hub: Hub,
+    listing: Listing,
+    growing: Growing,
+    stretches: list[tuple[RemoteFile, int, int]],
+    bar: tqdm,
+    header: bytes = b"",
+) -> None:
+    """The header, then the stretches one after the other, from where the file ends."""
+
+    def write(chunk: bytes) -> None:
+        growing.write(chunk)
+        bar.update(len(chunk))
+
+    try:
+        bar.update(growing.n)
+        if growing.n < len(header):
+            write(header[growing.n :])
+        at = len(header)
+        for file, start, end in stretches:
+            n_done = min(max(0, growing.n - at), end - start)
+            hub.stream(listing, file, start + n_done, end, write)
+            at += end - start
+    finally:
+        growing.close()
+
+
+def _publish(filling: Filling, order: Order) -> None:
+    plan, record, old = order.part, filling.record, filling.old
+    names = [file.name for file in order.files]
+    if plan is not None:
+        index = f"{plan.stem}.safetensors.index.json"
+        before = read_json(filling.target / index)["weight_map"] if old else {}
+        filling.write(index, plan.index(before))
+        names.append(index)
+        record.layers = sorted({*plan.layers, *(old.layers if old else ())})
+        record.n_layers = plan.n_layers
+        record.sources = (old.sources if old else {}) | plan.sources
+    filling.publish(names)
+
+
+def _refuse_another_version(target: Path, order: Order) -> None:
+    """Layers of two versions of a model would make a third one that nobody trained."""
+    old = read_record(target)
+    if old is None or order.part is None:
+        return
+    for name, hash_now in order.part.sources.items():
+        if old.sources.get(name, hash_now) != hash_now:
+            raise CheckpointError(
+                f"{target}: its layers are from commit {old.commit[:12]} of {old.model}, and {name} has changed on the hub "
+                f"since. Pass revision='{old.commit}' for more layers of that one, or choose another folder."
+            )
+
+
+def _refuse_small_disk(target: Path, order: Order) -> None:
+    free, needed = shutil.disk_usage(existing(target)).free, order.n_missing(target)
+    if free < needed + SPARE:
+        raise CheckpointError(
+            f"{target}: {needed / 1e9:.2f} GB are still to come, and its disk has {free / 1e9:.2f} GB free. Make room, or "
+            "choose another disk: --to, or to=…."
+        )
+
+
+def _say(message: str) -> None:
+    tqdm.write(message, file=sys.stderr)

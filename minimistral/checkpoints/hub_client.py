@@ -1,0 +1,336 @@
+"""Asking the Hugging Face hub: which files a model has, and the bytes of one from here to there.
+
+huggingface_hub knows the hub's addresses, tokens and HTTP session. Its own downloader (2.4) throws a file away when it is
+interrupted and compares sizes only (file_download.py, _download_to_tmp_and_move); here a file goes on where it was cut.
+"""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib import import_module
+from typing import Any, NoReturn
+
+from minimistral.checkpoints.errors import CheckpointError, listed
+from minimistral.checkpoints.json_files import MAX_JSON_BYTES
+
+RETRIED = {408, 425, 429, 500, 502, 503, 504}  # statuses that another try may cure
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a model on the hub. Its hash is the sha256 of large files (LFS), of small ones git's sha1."""
+
+    name: str
+    size: int
+    sha256: str | None
+    git_sha1: str | None
+
+    @property
+    def hash(self) -> str:
+        """What `hasher` must give."""
+        return self.sha256 or self.git_sha1 or ""
+
+    def hasher(self) -> Any:
+        """A new hash object; git puts the kind and the size before the bytes."""
+        return hashlib.sha256() if self.sha256 else hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A model on the hub at one commit, which never changes."""
+
+    repo: str
+    commit: str
+    files: dict[str, RemoteFile]
+    gated: str | bool | None  # False, "auto" (a click) or "manual" (somebody must agree)
+    licence: str | None
+
+
+class TryAgain(Exception):
+    """What another try may cure; `wait` seconds are asked for, or None."""
+
+    def __init__(self, reason: str, wait: float | None = None):
+        super().__init__(reason)
+        self.wait = wait
+
+
+@dataclass
+class Hub:
+    """The hub, and how patient to be with it: timeout in seconds without a byte, tries without progress, first wait."""
+
+    endpoint: str | None = None
+    token: str | bool | None = None
+    timeout: float | None = None
+    tries: int = 6
+    wait: float = 1.0
+    longest_wait: float = 120.0  # what a server may ask for before it is given up
+    say: Callable[[str], None] = lambda message: None
+
+    def __post_init__(self):
+        constants = hub_library("constants")
+        self.endpoint = (self.endpoint or constants.ENDPOINT).rstrip("/")
+        self.timeout = self.timeout or constants.HF_HUB_DOWNLOAD_TIMEOUT
+
+    @property
+    def has_token(self) -> bool:
+        """Whether a token will be sent."""
+        return bool(self.headers().get("authorization"))
+
+    def headers(self) -> dict[str, str]:
+        """With the token, and no compression: a compressed stream has no byte ranges."""
+        headers = hub_library("utils").build_hf_headers(token=self.token, library_name="minimistral")
+        return headers | {"Accept-Encoding": "identity"}
+
+    def listing(self, repo: str, revision: str | None = None) -> Listing:
+        """The model's files at `revision` (default: the newest), their sizes and hashes."""
+        api = hub_library().HfApi(endpoint=self.endpoint, token=self.token, library_name="minimistral")
+
+        def ask() -> Any:
+            try:
+                return api.model_info(repo, revision=revision, files_metadata=True, timeout=self.timeout)
+            except hub_library("errors").HFValidationError as error:
+                raise CheckpointError(f"{repo}: is no hub id: {_line(error)}") from error
+            except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+                raise CheckpointError(
+                    f"{repo}: {self.endpoint} does not answer as a hub does ({_line(error)})."
+                ) from error
+            except Exception as error:
+                self._raise(error, repo, "its list of files")
+
+        info = self._patiently(ask, f"{repo}: its list of files", tries=min(self.tries, 3))
+        files = {s.rfilename: _remote_file(repo, s) for s in info.siblings or [] if "/" not in s.rfilename}
+        licences = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
+        return Listing(repo, info.sha, files, info.gated, licences[0] if licences else None)
+
+    def read(self, listing: Listing, file: RemoteFile, start: int = 0, end: int | None = None) -> bytes:
+        """Bytes start to end of a file, in memory."""
+        parts: list[bytes] = []
+        self.stream(listing, file, start, file.size if end is None else end, parts.append)
+        return b"".join(parts)
+
+    def read_small(self, listing: Listing, name: str) -> bytes:
+        """A JSON file of the model, whole and verified; CheckpointError where there is none."""
+        file = listing.files.get(name)
+        if file is None or file.size > MAX_JSON_BYTES:
+            has = "has no" if file is None else f"has {file.size:,} bytes in its"
+            raise CheckpointError(
+                f"{listing.repo}: {has} {name}; the hub lists {listed(sorted(listing.files), most=12)}."
+            )
+        data = self.read(listing, file)
+        hasher = file.hasher()
+        hasher.update(data)
+        if hasher.hexdigest() != file.hash:
+            raise CheckpointError(
+                f"{listing.repo}: {name} came with other bytes than the hub lists. Run the same again."
+            )
+        return data
+
+    def stream(
+        self, listing: Listing, file: RemoteFile, start: int, end: int, write: Callable[[bytes], object]
+    ) -> None:
+        """Bytes start to end of a file to `write`, over as many requests as it takes; CheckpointError when it gives up.
+
+        Every try goes on where the last one was cut. Whatever `write` raises passes through.
+        """
+        at, what = start, f"{listing.repo}: {file.name}"
+
+        def go_on() -> bool:
+            nonlocal at
+            with self._open(listing, file, at, end) as chunks:
+                for chunk in chunks:
+                    write(chunk)
+                    at += len(chunk)
+            if at < end:
+                raise TryAgain(f"the connection was closed after byte {at:,} of {end:,}")
+            return True
+
+        if start < end:
+            self._patiently(go_on, what, progress=lambda: at)
+
+    @contextmanager
+    def _open(self, listing: Listing, file: RemoteFile, start: int, end: int) -> Iterator[Iterator[bytes]]:
+        """One request; what it gives is cut to the range asked for."""
+        url = hub_library().hf_hub_url(listing.repo, file.name, revision=listing.commit, endpoint=self.endpoint)
+        is_whole = start == 0 and end == file.size
+        headers = self.headers() | ({} if is_whole else {"Range": f"bytes={start}-{end - 1}"})
+        try:
+            session = hub_library("utils").get_session()
+            with session.stream("GET", url, headers=headers, timeout=self.timeout, follow_redirects=True) as response:
+                self._check(response, listing, file, start, end)
+                skip = start if response.status_code == 200 else 0
+                yield _cut(response.iter_bytes(), skip, end - start)
+        except Exception as error:
+            self._raise(error, listing.repo, file.name)
+
+    def _check(self, response: Any, listing: Listing, file: RemoteFile, start: int, end: int) -> None:
+        """Whether this is the file that was listed, at the place asked for."""
+        what, status, headers = f"{listing.repo}: {file.name}", response.status_code, response.headers
+        if status not in (200, 206):
+            response.read()
+            raise refusal(response, listing.repo, file.name, self)
+        first = (response.history or [response])[0].headers
+        etag = (first.get("X-Linked-Etag") or "").removeprefix("W/").strip('"')
+        if file.sha256 and etag and etag != file.sha256:
+            raise CheckpointError(
+                f"{what}: has changed on the hub: its hash was {file.sha256[:12]}… in the list of files and is "
+                f"{etag[:12]}… now. Run the same again: it begins with the new list."
+            )
+        if status == 206:
+            first_byte, size = _content_range(headers.get("Content-Range"))
+            if first_byte != start or size not in (None, file.size):
+                raise CheckpointError(
+                    f"{what}: asked for bytes from {start:,} of {file.size:,}, and the server sent "
+                    f"{headers.get('Content-Range')!r}. Another file, or a broken proxy: try another connection."
+                )
+            return
+        if end < file.size:
+            raise CheckpointError(
+                f"{what}: the server ignores byte ranges and sent the whole file, so no part of it can be fetched. "
+                "Download the whole model, or try another connection."
+            )
+        size = (
+            None if "Content-Encoding" in headers else headers.get("Content-Length")
+        )  # that of what is unpacked, or none
+        if size is not None and size != str(file.size):
+            page = ", as a web page: a log-in or proxy in between?" if "html" in headers.get("Content-Type", "") else ""
+            raise TryAgain(f"the server announced {size} bytes{page}, and the file has {file.size:,}")
+
+    def _patiently(
+        self, action: Callable[[], Any], what: str, progress: Callable[[], int] = lambda: 0, tries: int | None = None
+    ) -> Any:
+        """What `action` returns, tried until it does, or until `tries` in a row brought no progress."""
+        tries, failures, best, wait = tries or self.tries, 0, progress(), self.wait
+        while True:
+            try:
+                return action()
+            except TryAgain as error:
+                if progress() > best:
+                    failures, best, wait = 0, progress(), self.wait
+                failures += 1
+                if failures >= tries or (error.wait or 0) > self.longest_wait:
+                    raise CheckpointError(f"{what}: {error}{_gave_up(error, failures)}") from error
+                seconds = max(wait, error.wait or 0)
+                self.say(f"{what}: {error}; trying again in {seconds:.0f} s")
+                time.sleep(seconds)
+                wait = min(2 * wait, 16 * self.wait)
+
+    def _raise(self, error: Exception, repo: str, what: str) -> NoReturn:
+        """TryAgain or CheckpointError for what the network gave; anything else passes as it is (a full disk, a bug)."""
+        http = import_module(
+            type(hub_library("utils").get_session()).__module__.partition(".")[0]
+        )  # httpx2, before it httpx
+        response = getattr(error, "response", None)
+        if isinstance(error, hub_library("errors").OfflineModeIsEnabled):
+            raise CheckpointError(
+                f"{repo}: {what}: HF_HUB_OFFLINE is set, so the hub is not asked. Unset it."
+            ) from error
+        if response is not None:
+            raise refusal(response, repo, what, self) from error
+        if isinstance(error, http.TimeoutException):
+            raise TryAgain(f"{self.endpoint} sent nothing for {self.timeout:g} s") from error
+        if isinstance(error, http.TransportError):
+            raise TryAgain(f"the connection to {self.endpoint} failed ({_line(error)})") from error
+        if isinstance(error, (http.HTTPError, http.InvalidURL)):
+            raise CheckpointError(f"{repo}: {what}: {self.endpoint} cannot be asked: {_line(error)}") from error
+        raise error
+
+
+def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | TryAgain:
+    """What a status of 400 or more means, and what to do about it."""
+    status, page = response.status_code, f"{hub.endpoint}/{repo}"
+    code, said = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
+    quoted = f" The hub said: {said}" if said else ""
+    if status in RETRIED:
+        return TryAgain(f"{hub.endpoint} answered {status}", _asked_wait(response.headers))
+    if response.history and status in (401, 403):
+        return TryAgain(f"the link that the hub gave was refused ({status})")  # it is signed, and lasts minutes
+    if code == "GatedRepo" or (status in (401, 403) and "gated" in said.lower()):
+        if hub.has_token and status == 403:
+            text = (
+                f"your token is good, but its account has not agreed to this model's conditions. Open {page}, agree there, "
+                f"and run the same again; a fine-grained token also needs access to public gated repositories.{quoted}"
+            )
+        else:
+            text = (
+                f"its authors ask for a click on their conditions. Open {page}, log in and agree; make a token at "
+                f"{hub.endpoint}/settings/tokens; then `hf auth login`, or set HF_TOKEN, and run the same again."
+            )
+        return CheckpointError(f"{repo}: {text}")
+    if status == 401 and hub.has_token:
+        return CheckpointError(f"{repo}: the hub does not take your token ({status}). Make a new one: `hf auth login`.")
+    if code == "RevisionNotFound":
+        return CheckpointError(f"{repo}: has no such revision.{quoted}")
+    if code == "EntryNotFound":
+        return CheckpointError(f"{repo}: has no file {what}.{quoted}")
+    if status in (401, 404):
+        return CheckpointError(
+            f"{repo}: there is no such model on {hub.endpoint}, or it is private and needs a token ({status}). Check the name."
+        )
+    return CheckpointError(f"{repo}: asked for {what}, and {hub.endpoint} answered {status}.{quoted}")
+
+
+def _gave_up(error: TryAgain, failures: int) -> str:
+    if (error.wait or 0) and failures == 1:
+        return f" and asks to wait {error.wait:.0f} s. Run the same again then; what has come is kept."
+    return f", {failures} times in a row. Run the same again later; what has come is kept, and it goes on from there."
+
+
+def _asked_wait(headers: Any) -> float | None:
+    """Seconds that a server asks to wait: Retry-After as a number or a date, or the t of RateLimit."""
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isdigit():
+        return float(asked)
+    if asked:
+        try:
+            return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+        except ValueError:
+            return None
+    found = re.search(r"\br=0\s*;\s*t=(\d{1,6})", headers.get("RateLimit", ""))
+    return float(found[1]) if found else None
+
+
+def _content_range(text: str | None) -> tuple[int | None, int | None]:
+    """First byte and the file's size in a Content-Range such as "bytes 0-99/1234"; None for what it does not say."""
+    found = re.fullmatch(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15}|\*)", text or "")
+    if found is None:
+        return None, None
+    return int(found[1]), None if found[2] == "*" else int(found[2])
+
+
+def _cut(chunks: Iterator[bytes], skip: int, length: int) -> Iterator[bytes]:
+    """Of a stream the `length` bytes after the first `skip`: not every server heeds a range."""
+    for chunk in chunks:
+        if skip >= len(chunk):
+            skip -= len(chunk)
+            continue
+        chunk = chunk[skip : skip + length]
+        skip, length = 0, length - len(chunk)
+        yield chunk
+        if not length:
+            return
+
+
+def _remote_file(repo: str, sibling: Any) -> RemoteFile:
+    size = sibling.lfs.size if sibling.lfs else sibling.size
+    if not isinstance(size, int):
+        raise CheckpointError(f"{repo}: the hub's list of files does not say how large {sibling.rfilename} is.")
+    return RemoteFile(sibling.rfilename, size, sibling.lfs.sha256 if sibling.lfs else None, sibling.blob_id)
+
+
+def hub_library(part: str = "") -> Any:
+    """huggingface_hub, or a part of it; it is optional, and slow to import."""
+    try:
+        return import_module(f"huggingface_hub.{part}" if part else "huggingface_hub")
+    except ImportError:
+        raise CheckpointError(
+            "To read from the Hugging Face hub, `pip install huggingface_hub` (version 1 or newer)."
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

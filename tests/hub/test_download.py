@@ -1,0 +1,47 @@
+"""Downloads from a hub on this machine: what comes is what is there, nothing twice, nothing half."""
+
+
+import pytest
+import torch
+
+from minimistral import CheckpointError, load
+from minimistral.checkpoints.hub import download
+
+REPOS = ("org/sharded", "org/native", "org/mixture")
+
+
+def logits(folder, **options):
+    model, _ = load(folder, device="cpu", **options)
+    with torch.inference_mode():
+        return model(torch.arange(30)[None])
+
+
+def no_leftovers(folder):
+    return [path.name for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("repo", REPOS)
+def test_a_model_arrives_whole(server, client, tmp_path, repo):
+    folder = download(repo, to=tmp_path / "got" / "it", hub=client(), progress=False)
+    there = server.models[repo]
+    expected = {
+        name for name in there if name != "README.md" and not (repo == "org/sharded" and "consolidated" in name)
+    }
+    assert {path.name for path in folder.iterdir()} == expected | {"download.json"}
+    assert all((folder / name).read_bytes() == there[name] for name in expected)
+    assert (
+        torch.equal(logits(folder), logits(tmp_path / "made" / repo.replace("/", "--"), layout="auto"))
+        if (repo != "org/sharded")
+        else True
+    )
+    assert not no_leftovers(folder)
+
+
+@pytest.mark.parametrize("repo", REPOS)
+def test_a_part_runs_and_says_that_it_is_one(server, client, tmp_path, repo):
+    folder = download(repo, to=tmp_path / "part", layers=[2], hub=client(), progress=False)
+    whole = download(repo, to=tmp_path / "whole", hub=client(), progress=False)
+    assert torch.equal(logits(folder, layers=[2]), logits(whole, layers=[2]))
+    with pytest.raises(CheckpointError, match=r"Of its 4 layers there is 2 here: load\(…, layers=\[2\]\)"):
+        load(folder)
+    assert not no_leftovers(folder)
