@@ -62,6 +62,11 @@ class RollingCache:
         return len(set(self._seen)) > 1
 
     @property
+    def is_interrupted(self) -> bool:
+        """Whether a call was stopped while it wrote: only `reset` helps then."""
+        return self._n_new > 0
+
+    @property
     def nbytes(self) -> int:
         """Bytes of keys and values in all layers."""
         return sum(layer.k.nbytes + layer.v.nbytes for layer in self.layers)

@@ -47,7 +47,8 @@ def chat_ids(tokenizer: "Tokenizer", messages: list[dict]) -> list[int]:
             else:
                 ids += [3, *tokenizer.encode(text, bos=False), 4]  # [INST] and [/INST]
         else:
-            ids += tokenizer.encode(text if version == "v1" else text.rstrip(" "), bos=False)
+            # What a model said itself is best given as the ids it chose: its text may be encoded into others.
+            ids += turn.get("ids") or tokenizer.encode(text if version == "v1" else text.rstrip(" "), bos=False)
             ids += [] if turn.get("prefix") else [tokenizer.eos_id]
     return ids
 
@@ -83,7 +84,7 @@ def _check(messages: list[dict]) -> None:
             )
         if not isinstance(content, str):
             raise ValueError(f"{where}: the content is a {type(content).__name__}; give a str.")
-        if role == "assistant" and not content:
+        if role == "assistant" and not content and not message.get("ids"):
             raise ValueError(f"{where}: an assistant message needs content.")
         if role == "system" and before == "assistant":
             raise ValueError(f"{where}: a system message cannot follow an assistant's; put it before a user's.")

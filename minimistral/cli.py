@@ -6,8 +6,11 @@ Nothing heavy is imported at the top: `minimistral --help` must answer before to
 import functools
 import os
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +29,11 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto (the file's own), float32, bfloat16 or float16.")]
+MaxNewTokens = Annotated[int, typer.Option(help="At most so many new tokens.")]
+Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token each time.")]
+TopP = Annotated[float, typer.Option(help="Draw from the likeliest tokens that reach this probability.")]
+TopK = Annotated[int | None, typer.Option(help="Draw from so many of the likeliest tokens.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
 
 
 def for_people(command: Callable) -> Callable:
@@ -39,14 +47,20 @@ def for_people(command: Callable) -> Callable:
         except BrokenPipeError:
             raise  # typer ends quietly when the reader of our output has gone
         except (ValueError, OSError, FloatingPointError, MemoryError) as error:
-            say(f"error: {error}" if str(error) else f"error: {type(error).__name__}", "red")
+            if not is_first():  # torchrun ends this process while it waits, if the first one met the same and said so
+                time.sleep(3)
+            say(f"error: {error}" if str(error) else f"error: {type(error).__name__}", "red", of_all=True)
             raise typer.Exit(1) from error
 
     return run
 
 
-def say(message: str, color: str = "") -> None:
-    """One line on stderr, so that stdout holds nothing but results."""
+def say(message: str, color: str = "", of_all: bool = False) -> None:
+    """One line on stderr, so that stdout holds nothing but results. of_all: from every process, not the first alone."""
+    if not is_first():
+        if not of_all:
+            return
+        message = f"process {os.environ['RANK']}: {message}"
     typer.secho(" ".join(message.split()), fg=color or None, err=True)
 
 
@@ -73,39 +87,75 @@ def generate(
     model: Model,
     prompt: Annotated[str | None, typer.Argument(help="The text to continue; - reads it from standard input.")] = None,
     ids: Annotated[str | None, typer.Option(help="Token ids instead of text, such as 1,22557; prints ids.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="At most so many new tokens.")] = 64,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that reach this probability.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw from so many of the likeliest tokens.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+    max_new_tokens: MaxNewTokens = 64,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = None,
+    seed: Seed = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Continue a text, and write it as it comes."""
+    """Continue a text, and write it as it comes.
+
+    On several GPUs: torchrun --nproc-per-node 2 -m minimistral generate MODEL PROMPT
+    """
     if (prompt is None) == (ids is None):
         raise typer.BadParameter("give either a prompt or --ids, and not both.")
-    from itertools import chain
-
-    import torch
-
-    from minimistral import load, stream
-
-    loaded, tokenizer = load(model, device=device, dtype=dtype)
-    if loaded.config.count_parameters().total < SMALL:
-        # Matrices this small make threads wait for each other, on a busy machine fifty times as long as they compute.
-        torch.set_num_threads(1)
+    given_ids = None if ids is None else parse_ids(ids)
     options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
-    if ids is not None:
-        for token_id in stream(loaded, parse_ids(ids), **options):
-            write(f"{token_id} ")
-    else:
-        if tokenizer is None:
-            raise ValueError(f"{model} has no tokenizer.model, so it cannot read text. Give token ids: --ids 1,22557")
-        prompt_ids = tokenizer.encode(sys.stdin.read() if prompt == "-" else prompt, bos=True)
-        new_ids = stream(loaded, prompt_ids, **options)
-        for text in tokenizer.decode_stream(chain(prompt_ids, new_ids)):
-            write(text)
-    write("\n")
+    with opened(model, device=device, dtype=dtype) as (loaded, tokenizer):
+        from itertools import chain
+
+        from minimistral import stream
+        from minimistral.ranks import from_first
+
+        if given_ids is not None:
+            for token_id in stream(loaded, given_ids, **options):
+                write(f"{token_id} ")
+        else:
+            if tokenizer is None:
+                raise ValueError(
+                    f"{model} has no tokenizer.model, so it cannot read text. Give token ids: --ids 1,22557"
+                )
+            prompt_ids = tokenizer.encode(from_first(sys.stdin.read) if prompt == "-" else prompt, bos=True)
+            new_ids = stream(loaded, prompt_ids, **options)
+            for text in tokenizer.decode_stream(chain(prompt_ids, new_ids)):
+                write(text)
+        write("\n")
+
+
+@app.command()
+@for_people
+def chat(
+    model: Model,
+    system: Annotated[str, typer.Option(help="What the model is told before the first question.")] = "",
+    max_new_tokens: MaxNewTokens = 512,
+    max_context: Annotated[
+        int | None, typer.Option(help="The most tokens of a conversation; else what the model's config says.")
+    ] = None,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Talk with a model. /reset forgets the conversation, /quit ends it, Ctrl-C stops an answer.
+
+    Questions may also come from a pipe, one a line. On several GPUs: torchrun --nproc-per-node 2 -m minimistral chat MODEL
+    """
+    options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    with opened(model, device=device, dtype=dtype) as (loaded, tokenizer):
+        from minimistral.conversation import Conversation
+        from minimistral.terminal_chat import HELP, talk
+
+        conversation = Conversation(loaded, tokenizer, system, max_context)
+        if sys.stdin.isatty():
+            say(HELP)
+        try:
+            talk(conversation, write, say, **options)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
 
 
 @app.command()
@@ -162,10 +212,7 @@ def train(
     """
     if (recipe is None) != example:
         raise typer.BadParameter("give a recipe, or --example to see one.")
-    if (
-        "TORCHELASTIC_RUN_ID" in os.environ
-    ):  # torch's own notes on how the processes share gradients are none for people
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    quiet_torchrun()
     from minimistral.recipe import EXAMPLE, run_recipe
 
     if example:
@@ -176,7 +223,7 @@ def train(
     except KeyboardInterrupt:
         say(f"Stopped. The same command goes on from the last saved state: minimistral train {recipe}", "yellow")
         raise typer.Exit(130) from None
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         say(f'The model is in {folder}. Try it: minimistral generate {folder} "Once"', "green")
 
 
@@ -199,6 +246,38 @@ def progress(
     typer.echo(repr(my_progress()))
 
 
+@contextmanager
+def opened(model: str, **options: str) -> Iterator[tuple]:
+    """The loaded model and its tokenizer; under torchrun this process's part of it, while all are there."""
+    quiet_torchrun()
+    import torch
+
+    from minimistral.ranks import joined
+
+    with joined(patience=timedelta(days=30)):  # at a keyboard the first process may let the others wait
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from minimistral.parallel import load_parallel as load
+        else:
+            from minimistral import load
+
+        loaded, tokenizer = load(model, **options)
+        if loaded.config.count_parameters().total < SMALL:
+            # Matrices this small make threads wait for each other, on a busy machine fifty times as long as they compute.
+            torch.set_num_threads(1)
+        yield loaded, tokenizer
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks to people: of those that torchrun started, only one does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def quiet_torchrun() -> None:
+    """Torch's own notes on how the processes share their work are none for people. Before torch is imported."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def parse_ids(text: str) -> list[int]:
     try:
         return [int(part) for part in text.replace(",", " ").split()]
@@ -209,7 +288,12 @@ def parse_ids(text: str) -> list[int]:
 
 
 def write(text: str) -> None:
-    """To stdout at once. A model may write bytes that steer a terminal: those are made visible instead."""
+    """To stdout at once, from the first process only.
+
+    A model may write bytes that steer a terminal: those are made visible instead.
+    """
+    if not is_first():
+        return
     if sys.stdout.isatty():
         text = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
     sys.stdout.write(text)
