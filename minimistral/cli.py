@@ -70,15 +70,27 @@ def doctor() -> None:
     """Check this machine: Python, torch, device, memory, disk, optional parts. Exit status 1 if something is missing."""
     from minimistral.doctor import examine
 
-    marks = {True: ("ok", "green"), False: ("problem", "red"), None: ("note", "yellow")}
     findings = examine()
     for finding in findings:
-        mark, color = marks[finding.is_fine]
-        typer.echo(typer.style(f"{mark:>8}", fg=color) + f"  {finding.what:<15} {finding.found}")
+        show(finding)
     if any(finding.is_fine is False for finding in findings):
         typer.echo("\nSomething that the course needs is missing: see the lines marked 'problem'.")
         raise typer.Exit(1)
     typer.echo("\nEverything that the course needs is here.")
+
+
+@app.command()
+@for_people
+def plan(
+    model: Annotated[str, typer.Argument(help="A preset's name, or a folder with a checkpoint.")] = "mistral-7b-v0.1",
+    context: Annotated[int, typer.Option(help="Tokens that the cache must hold.")] = 4096,
+) -> None:
+    """How a model would run on this machine: on what, in how many bits, and how fast at most."""
+    from minimistral.plan import plan as make_plan
+
+    found = make_plan(model, context=context)
+    typer.echo(found.describe())
+    typer.echo(f"device={found.device} dtype={found.dtype} quantize={found.quantize} offload={found.offload}")
 
 
 @app.command()
@@ -229,6 +241,41 @@ def train(
 
 @app.command()
 @for_people
+def download(
+    model: Annotated[
+        str | None, typer.Argument(help="A known model's name, or a hub id; without one, the known models are listed.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder to make; else one among Hugging Face's (HF_HOME).")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="A part that runs: embeddings, these layers (0,1 or 0-3), norm and head.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at everything, fetch nothing.")] = False,
+) -> None:
+    """Fetch a model, or some layers of it, from the Hugging Face hub, after a look at licence, disk, memory and time.
+
+    Stopped anywhere, the same command goes on from there. Nothing half done is ever loaded.
+    """
+    from minimistral.download_command import get, parse_layers, table
+
+    if model is None:
+        typer.echo(table())
+        return
+
+    def agreed(question: str) -> bool:
+        if not yes and not sys.stdin.isatty():
+            raise ValueError(f"{question} There is nobody to ask: pass --yes.")
+        return yes or typer.confirm(question, err=True)
+
+    try:
+        say(get(model, None if to is None else str(to), parse_layers(layers), dry_run, agreed, show, say), "green")
+    except KeyboardInterrupt:
+        say("Stopped. The same command goes on from where it was.", "yellow")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+@for_people
 def progress(
     folder: Annotated[
         Path | None, typer.Option("--progress", help="Where it is kept, if not in my-course/.progress or .progress.")
@@ -276,6 +323,13 @@ def quiet_torchrun() -> None:
     """Torch's own notes on how the processes share their work are none for people. Before torch is imported."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def show(finding) -> None:
+    """One line of a report, marked."""
+    marks = {True: ("ok", "green"), False: ("problem", "red"), None: ("note", "yellow")}
+    mark, color = marks[finding.is_fine]
+    typer.echo(typer.style(f"{mark:>8}", fg=color) + f"  {finding.what:<15} {finding.found}")
 
 
 def parse_ids(text: str) -> list[int]:

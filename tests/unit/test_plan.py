@@ -1,0 +1,143 @@
+"""How to run which model where: known machines, the roofline by hand, and what is said when nothing fits."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from minimistral import ModelConfig, MoEConfig, Transformer
+from minimistral.machine import Gpu, Machine, machine, measured_bandwidth
+from minimistral.plan import cache_bytes, plan, read_bytes, whole_bytes
+
+GB = 10**9
+DENSE, MIXTURE = "mistral-7b-v0.1", "mixtral-8x7b-v0.1"
+
+
+def a_machine(memory: float, *gpus: Gpu, disk: float = 300) -> Machine:
+    return Machine(8, int(memory * GB), int(0.8 * memory * GB), int(disk * GB), gpus, 50e9)
+
+
+def a_gpu(memory: float, bandwidth: float = 1e12) -> Gpu:
+    return Gpu(f"{memory} GB card", int(memory * GB), int(0.97 * memory * GB), "cuda", bandwidth, 25e9)
+
+
+@pytest.mark.parametrize(
+    ("model", "here", "device", "quantize", "offload", "n_gpus"),
+    [
+        (DENSE, a_machine(16), "cpu", "int8", None, 0),
+        (DENSE, a_machine(8), "cpu", "int4", None, 0),
+        (DENSE, a_machine(16, a_gpu(8)), "cuda", "int4", None, 1),
+        (DENSE, a_machine(16, a_gpu(12)), "cuda", "int8", None, 1),
+        (DENSE, a_machine(32, a_gpu(24)), "cuda", None, None, 1),
+        (DENSE, a_machine(32, a_gpu(12), a_gpu(12)), "cuda", None, None, 2),
+        (MIXTURE, a_machine(64), "cpu", "int4", None, 0),
+        (MIXTURE, a_machine(16), "cpu", "int4", "disk", 0),
+        (MIXTURE, a_machine(64, a_gpu(24)), "cuda", "int4", "host", 1),
+        (MIXTURE, a_machine(24, a_gpu(24)), "cuda", "int4", "disk", 1),
+        (MIXTURE, a_machine(128, a_gpu(80)), "cuda", "int8", None, 1),
+        (MIXTURE, a_machine(128, a_gpu(80), a_gpu(80)), "cuda", None, None, 2),
+        (MIXTURE, a_machine(128, a_gpu(141)), "cuda", None, None, 1),
+        (MIXTURE, a_machine(64, a_gpu(24), a_gpu(24), a_gpu(24)), "cuda", "int4", None, 2),  # 8 KV heads: never 3
+    ],
+)
+def test_known_machines(model, here, device, quantize, offload, n_gpus):
+    found = plan(model, here)
+    assert (found.device, found.quantize, found.offload, found.n_gpus) == (device, quantize, offload, n_gpus)
+    assert found.layers is None and found.tokens_per_second > 0
+    free = here.memory_free if device == "cpu" else sum(gpu.memory_free for gpu in here.gpus)
+    assert found.bytes_needed <= free
+
+
+def test_apple():
+    gpu = Gpu("Apple GPU", 32 * GB, 26 * GB, "mps", 200e9, 200e9)
+    assert plan(DENSE, a_machine(32, gpu)).device == "mps"
+    assert plan(DENSE, a_machine(16, dataclasses.replace(gpu, memory_free=12 * GB))).device == "cpu"
+
+
+def test_where_the_whole_does_not_fit_some_layers_do():
+    few = plan(DENSE, a_machine(4))
+    assert few.layers is not None and 1 <= few.layers < 32 and few.quantize is None and few.tokens_per_second is None
+    assert few.bytes_needed <= 0.8 * 4 * GB and f"{few.layers} layers" in few.describe()
+    assert plan(MIXTURE, a_machine(3)).layers == 1  # one layer of Mixtral is 2.9 GB: more than there is, and the least
+    assert "disk" in plan(DENSE, a_machine(64, disk=5)).why
+
+
+def test_a_small_model_is_left_as_it_is():
+    found = plan("tiny-mixtral", a_machine(4))
+    assert (found.dtype, found.quantize, found.layers) == ("float32", None, None)
+
+
+def test_what_decoding_reads_counted_by_hand():
+    """Table of checkpoints: active parameters without the embeddings, two bytes each, and one token's keys and values."""
+    assert read_bytes(ModelConfig.preset(MIXTURE), "bfloat16") == 2 * (12_879_925_248 - 32_000 * 4096) + 131_072
+    assert (
+        read_bytes(ModelConfig.preset(DENSE), "bfloat16", context=9_000) == 2 * (7_241_732_096 - 32_000 * 4096) + 2**29
+    )
+
+
+def test_what_decoding_reads_equals_the_tensors_it_touches():
+    sizes = dict(dim=96, n_layers=3, n_heads=3, n_kv_heads=1, head_dim=32, hidden_dim=160, vocab_size=77)
+    config = ModelConfig(**sizes, moe=MoEConfig(5, 2), sliding_window=7)
+    with torch.device("meta"):
+        weights = dict(Transformer(config).named_parameters())
+    touched = sum(w.numel() for name, w in weights.items() if "experts" not in name and "tok_embeddings" not in name)
+    one_expert = sum(w.numel() for name, w in weights.items() if ".experts.0." in name)
+    assert read_bytes(config, "float32", context=20) == 4 * (touched + 2 * one_expert) + 4 * 2 * 3 * 1 * 32 * 7
+
+
+def test_a_cache_is_as_large_as_it_says():
+    config = ModelConfig.preset("tiny-mistral")
+    for context in (1, 63, 64, 65, 1000):
+        with torch.device("meta"):
+            cache = Transformer(config).make_cache(1, context)
+        assert cache_bytes(config, "float32", context) == cache.nbytes
+
+
+def test_longer_contexts_need_more_until_the_window():
+    config = ModelConfig.preset("mistral-7b-v0.2")
+    assert (
+        whole_bytes(config, "bfloat16", None, 32_768) - whole_bytes(config, "bfloat16", None, 16_384)
+        == 16_384 * 131_072
+    )
+    windowed = ModelConfig.preset(DENSE)
+    assert whole_bytes(windowed, "bfloat16", None, 32_768) == whole_bytes(windowed, "bfloat16", None, 4_096)
+    assert plan("mistral-7b-v0.2", a_machine(32, a_gpu(17)), context=32_768).quantize == "int8"
+    assert plan("mistral-7b-v0.2", a_machine(32, a_gpu(17)), context=512).quantize is None
+
+
+def test_a_folder_that_is_there_needs_no_disk(tmp_path):
+    from minimistral import load, save
+
+    save(load("tiny-mistral")[0], tmp_path / "model")
+    found = plan(tmp_path / "model", dataclasses.replace(a_machine(4), disk_free=0))
+    assert found.layers is None and found.device == "cpu"
+
+
+@pytest.mark.parametrize("model", ["mistral-8b", 7, None])
+def test_an_unknown_model_is_named(model):
+    with pytest.raises(ValueError, match="mixtral-8x7b-v0.1"):
+        plan(model, a_machine(8))
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ValueError, match="context=0"):
+        plan(DENSE, a_machine(8), context=0)
+    with pytest.raises(ValueError, match="Machine"):
+        plan(DENSE, machine="a laptop")
+
+
+def test_this_machine():
+    here = machine(measure=False)
+    assert (
+        0 < here.memory_free <= here.memory_total and here.disk_free > 0 and here.cores >= 1 and here.bandwidth is None
+    )
+    assert 1e8 < measured_bandwidth(torch.device("cpu")) < 1e13  # bytes a second: between an old phone and the future
+    assert plan("tiny-mistral").device == "cpu" or here.gpus
+
+
+def test_the_speed_is_bandwidth_by_bytes():
+    here = a_machine(16)
+    assert plan(DENSE, here).tokens_per_second == here.bandwidth / read_bytes(
+        ModelConfig.preset(DENSE), "bfloat16", "int8"
+    )
+    assert plan(DENSE, dataclasses.replace(here, bandwidth=None)).tokens_per_second is None
