@@ -213,7 +213,8 @@ class Hub:
                     failures, best, wait = 0, progress(), self.wait
                 failures += 1
                 if failures >= tries or (error.wait or 0) > self.longest_wait:
-                    raise CheckpointError(f"{what}: {error}{_gave_up(error, failures)}") from error
+                    advice = _gave_up(error, failures, is_kept=best > 0)
+                    raise CheckpointError(f"{what}: {error}{advice}") from error
                 seconds = max(wait, error.wait or 0)
                 self.say(f"{what}: {error}; trying again in {seconds:.0f} s")
                 time.sleep(seconds)
@@ -274,10 +275,11 @@ def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | 
     return CheckpointError(f"{repo}: asked for {what}, and {hub.endpoint} answered {status}.{quoted}")
 
 
-def _gave_up(error: TryAgain, failures: int) -> str:
-    if (error.wait or 0) and failures == 1:
-        return f" and asks to wait {error.wait:.0f} s. Run the same again then; what has come is kept."
-    return f", {failures} times in a row. Run the same again later; what has come is kept, and it goes on from there."
+def _gave_up(error: TryAgain, failures: int, is_kept: bool) -> str:
+    kept = "; what has come is kept" if is_kept else ""
+    if error.wait and failures == 1:
+        return f" and asks to wait {error.wait:.0f} s. Run the same again then{kept}."
+    return f", {failures} times in a row. Check the connection, or run the same again later{kept}."
 
 
 def _asked_wait(headers: Any) -> float | None:
