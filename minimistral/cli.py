@@ -81,6 +81,20 @@ def doctor() -> None:
 
 @app.command()
 @for_people
+def plan(
+    model: Annotated[str, typer.Argument(help="A preset's name, or a folder with a checkpoint.")] = "mistral-7b-v0.1",
+    context: Annotated[int, typer.Option(help="Tokens that the cache must hold.")] = 4096,
+) -> None:
+    """How a model would run on this machine: on what, in how many bits, and how fast at most."""
+    from minimistral.plan import plan as make_plan
+
+    found = make_plan(model, context=context)
+    typer.echo(found.describe())
+    typer.echo(f"device={found.device} dtype={found.dtype} quantize={found.quantize} offload={found.offload}")
+
+
+@app.command()
+@for_people
 def generate(
     model: Model,
     prompt: Annotated[str | None, typer.Argument(help="The text to continue; - reads it from standard input.")] = None,
