@@ -1,0 +1,236 @@
+"""The step for CUDA graphs, run on a CPU: the same logits and the same ids as the plain model, and joined weights."""
+
+import math
+import re
+import shutil
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch._inductor.utils import run_and_get_code
+from torch.testing import assert_close
+
+from minimistral import MoEConfig, generate, stream
+from minimistral.fast import FastDecoder, choose_tokens, fast_generate, fast_stream, join
+from minimistral.generation import read
+from minimistral.quantize import Int4Linear, Int8Linear, quantize_
+from minimistral.sampling import Sampling
+
+torch.set_num_threads(1)
+
+MIXTURE = dict(moe=MoEConfig(num_experts=4, num_experts_per_tok=2))
+EVEN = dict(dim=64, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=16, hidden_dim=96, vocab_size=50)  # int4 wants groups
+
+
+def prompts_of(lengths, vocab_size, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(vocab_size, (n,), generator=generator).tolist() for n in lengths]
+
+
+def assert_same_logits(model, lengths, n_steps, max_context, **how):
+    """Both read the prompts, then the same random tokens one by one."""
+    B, vocab_size = len(lengths), model.config.vocab_size
+    prompts, cache = prompts_of(lengths, vocab_size), model.make_cache(B, max_context)
+    decoder = FastDecoder(model, B, max_context, **how)
+    read(model, prompts, cache)
+    read(model, prompts, decoder.cache)
+    for step in torch.randint(vocab_size, (n_steps, B), generator=torch.Generator().manual_seed(2)):
+        with torch.no_grad():
+            expected = model(step[:, None], cache=cache)[:, 0]
+        assert_close(decoder.step(step), expected, rtol=1e-4, atol=1e-4)
+        assert decoder.cache.positions.tolist() == cache.positions.tolist() == cache._seen == decoder.cache._seen
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("moe", [{}, MIXTURE], ids=["dense", "mixture"])
+@pytest.mark.parametrize("window", [None, 1, 5, 8])
+@pytest.mark.parametrize("lengths", [[3], [21], [4, 1, 17]], ids=str)
+def test_logits_are_the_models_far_past_the_window(random_model, lengths, window, moe, by_rows):
+    model = random_model(sliding_window=window, **moe)
+    assert_same_logits(model, lengths, n_steps=30, max_context=64, by_rows=by_rows)
+
+
+def test_a_batch_that_chooses_more_experts_than_there_are_runs_them_all(random_model):
+    assert_same_logits(random_model(**MIXTURE), [2, 5, 3, 1, 9], n_steps=6, max_context=32)
+
+
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+@pytest.mark.parametrize("moe", [{}, MIXTURE], ids=["dense", "mixture"])
+@pytest.mark.parametrize("lengths", [[7], [2, 3, 9]], ids=str)
+def test_quantized_weights_too(random_model, lengths, moe, bits):
+    model = quantize_(random_model(EVEN, sliding_window=6, **moe), bits)
+    for by_rows in (False, True):
+        assert_same_logits(model, lengths, n_steps=15, max_context=40, by_rows=by_rows)
+
+
+def test_tied_embeddings_and_a_window_beyond_the_context(random_model):
+    assert_same_logits(random_model(tie_embeddings=True, sliding_window=1000), [9], n_steps=9, max_context=20)
+
+
+@pytest.mark.parametrize("moe", [{}, MIXTURE], ids=["dense", "mixture"])
+def test_compiled_without_a_break_and_with_the_same_logits(random_model, moe):
+    model = random_model(sliding_window=5, **moe)
+    torch.compiler.reset()
+    for by_rows in (False, True):
+        assert_same_logits(model, [4], n_steps=9, max_context=16, compile="aot_eager", by_rows=by_rows)
+
+
+@pytest.mark.parametrize("kind", ["float", "int8", "int4"])
+def test_products_and_matrices_of_rows_are_the_layers_output(kind):
+    layers = [nn.Linear(64, n, bias=False).requires_grad_(False) for n in (8, 24)]
+    if kind != "float":
+        layers = [{"int8": Int8Linear, "int4": Int4Linear}[kind].from_weight(layer.weight) for layer in layers]
+    x = torch.randn(3, 64)
+    expected = torch.cat([layer(x) for layer in layers], dim=1)
+    rows = join(layers)
+    assert_close(x @ rows.dense(torch.float32).T, expected)
+    assert_close(rows.products(x), expected)
+    assert_close(torch.cat([layer(x) for layer in layers], dim=1), expected)  # through the views
+    ids = torch.tensor([[2, 0], [3, 3], [1, 2]])
+    chosen = rows.stacked(4).chosen(ids).products(x[:, None])  # four blocks of 8 rows as if they were experts
+    by_hand = [[expected[n].unflatten(0, (4, 8))[e] for e in ids[n]] for n in range(3)]
+    assert_close(chosen, torch.stack([torch.stack(row) for row in by_hand]))
+
+
+@pytest.mark.parametrize("bits", [None, "int8", "int4"])
+def test_weights_are_views_of_the_joined_ones_and_a_second_decoder_copies_nothing(random_model, bits):
+    model = random_model(EVEN, **MIXTURE)
+    if bits:
+        quantize_(model, bits)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    first = FastDecoder(model, max_context=8)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    name = "q" if bits else "weight"
+    for layer, block in zip(first._layers, model.layers):
+        for part in ("w1", "w2", "w3"):
+            stacked = getattr(layer, part).weight
+            for e, expert in enumerate(block.feed_forward.experts):
+                own = getattr(getattr(expert, part), name)
+                assert own.data_ptr() == stacked[e].data_ptr() and own.shape == stacked[e].shape
+        attention = block.attention
+        own = [getattr(getattr(attention, part), name) for part in ("wq", "wk", "wv")]
+        assert {t.untyped_storage().data_ptr() for t in own} == {layer.wqkv.weight.untyped_storage().data_ptr()}
+        assert own[1].data_ptr() == layer.wqkv.weight[64].data_ptr()
+    pointers = [tensor.data_ptr() for tensor in model.state_dict().values()]
+    second = FastDecoder(model, batch_size=2, max_context=8)
+    assert [tensor.data_ptr() for tensor in model.state_dict().values()] == pointers
+    assert second._layers[0].w1.weight.data_ptr() == first._layers[0].w1.weight.data_ptr()
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in model.state_dict().values()}
+    assert sum(held.values()) == sum(tensor.nbytes for tensor in before.values())  # no byte more than before
+
+
+def test_layers_that_share_a_storage_with_a_gap_or_in_another_order_are_joined_anew():
+    whole = torch.randn(12, 4)
+    a, b = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+    a.weight, b.weight = nn.Parameter(whole[:4]), nn.Parameter(whole[8:])
+    for layers in ([a, b], [b, a]):
+        expected = torch.cat([layer.weight for layer in layers])
+        assert torch.equal(join(layers).weight, expected)
+
+
+SAMPLED = dict(temperature=0.8, top_p=0.9, top_k=15, seed=3)
+
+
+@pytest.mark.parametrize("how", [{}, SAMPLED, dict(temperature=1.3, seed=5)], ids=["greedy", "filtered", "drawn"])
+@pytest.mark.parametrize("moe", [{}, MIXTURE], ids=["dense", "mixture"])
+def test_the_same_ids_as_generate_and_stream(random_model, moe, how):
+    model = random_model(sliding_window=6, **moe)
+    prompts = prompts_of([5, 1, 30], 23)
+    expected = generate(model, prompts, 25, **how)
+    assert {len(ids) for ids in expected} != {25}, "no row ends at a stop id: take another seed"
+    assert fast_generate(model, prompts, 25, **how) == expected
+    assert fast_generate(model, prompts, 25, **how, stop_ids=()) == generate(model, prompts, 25, **how, stop_ids=())
+    decoder = FastDecoder(model, max_context=64)
+    for ids in prompts:
+        decoder.reset()
+        assert list(fast_stream(decoder, ids, 25, **how)) == list(stream(model, ids, 25, **how))
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_a_stream_goes_on_where_the_decoder_stands_also_after_a_stop(random_model, window):
+    model = random_model(sliding_window=window)
+    turns = prompts_of([3, 2, 4, 1], 23, seed=4)
+    cache, decoder = model.make_cache(1, 200), FastDecoder(model, max_context=200)
+    for ids in turns:
+        expected = list(stream(model, ids, 40, cache=cache))
+        assert list(fast_stream(decoder, ids, 40)) == expected
+        assert decoder.cache.position == cache.position == int(decoder.positions)
+    for pause in (1, 3):  # a consumer that breaks off
+        ours, theirs = fast_stream(decoder, [7], 9, stop_ids=()), stream(model, [7], 9, cache=cache, stop_ids=())
+        assert [next(ours) for _ in range(pause)] == [next(theirs) for _ in range(pause)]
+        assert decoder.cache.position == cache.position == int(decoder.positions)
+    assert list(fast_stream(decoder, [5, 6], 9)) == list(stream(model, [5, 6], 9, cache=cache))
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(0.7), Sampling(1.0, 0.6), Sampling(2.0, 0.9, 7), Sampling(1e-3, 1.0, 99)]
+)
+def test_tokens_chosen_on_the_device_are_those_of_sampling(sampling):
+    logits = 3 * torch.randn(200, 40, generator=torch.Generator().manual_seed(0))
+    logits[:, 5] = logits[:, 6]  # ties
+    generators = [torch.Generator().manual_seed(row) for row in range(200)]
+    expected = [sampling.choose(row, generator) for row, generator in zip(logits, generators)]
+    points = torch.stack(
+        [torch.rand((), dtype=torch.float64, generator=torch.Generator().manual_seed(row)) for row in range(200)]
+    )
+    temperature, top_p = torch.tensor([[sampling.temperature], [sampling.top_p]], dtype=torch.float64)
+    chosen = choose_tokens(logits, points, temperature, top_p, sampling.top_k, sampling.top_p < 1)
+    assert chosen.tolist() == expected and len(set(expected)) > 10
+
+
+@pytest.mark.parametrize("how", [{}, SAMPLED], ids=["greedy", "drawn"])
+def test_logits_that_are_no_numbers_end_with_a_sentence(random_model, how):
+    model = random_model()
+    model.layers[1].attention.wk.weight[0, 0] = torch.inf
+    decoder = FastDecoder(model, max_context=16)
+    with pytest.raises(ValueError, match="no next token can be chosen"):
+        fast_generate(model, [[1, 2]], 5, **how)
+    token = iter(decoder._decode([3], Sampling(**{k: v for k, v in how.items() if k != "seed"}), [torch.Generator()]))
+    assert next(token) == [3] and next(token) == [-1]
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_read(random_model):
+    model = random_model()
+    decoder = FastDecoder(model, max_context=10)
+    assert decoder.cache.max_context == 256  # rounded up
+    with pytest.raises(ValueError, match=r"FastDecoder\(model, max_context=257\)"):
+        fast_stream(decoder, [1] * 200, 57)
+    with pytest.raises(ValueError, match="batch_size=2"):
+        fast_generate(decoder, [[1], [2]], 3)
+    with pytest.raises(ValueError, match="one"):
+        fast_stream(FastDecoder(model, 2, 8), [1])
+    assert decoder.cache.position == 0
+    assert fast_generate(decoder, [], 3) == [] and fast_generate(decoder, [[1]], 0) == [[]]
+    assert len(fast_generate(decoder, [[1] * 200], 56, stop_ids=())[0]) == 56  # to the last slot
+
+
+def test_bytes_a_step_reads(random_model):
+    for changes in ({}, MIXTURE):
+        model = random_model(**changes)
+        decoder = FastDecoder(model, max_context=8)
+        count = model.config.count_parameters()
+        embeddings = model.tok_embeddings.weight.numel()
+        assert decoder.nbytes_read == 4 * (count.active - embeddings) + decoder.cache.nbytes
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_code_writes_down_no_weight_and_no_cache(random_model):
+    """What is said of the GPU's kernels is decided above the level of devices, so a CPU's code shows it.
+
+    Weights that are indexed or turned back into floats stay inside the sums, and caches are written in place: no buffer is
+    larger than the attention's scores.
+    """
+    model = quantize_(random_model(EVEN, moe=MoEConfig(8, 2)), "int4")
+    torch.compiler.reset()
+    decoder = FastDecoder(model, compile="inductor", max_context=256, by_rows=True)
+    cache = model.make_cache(1, 256)
+    token = torch.tensor([3])
+    logits, code = run_and_get_code(decoder.step, token)
+    assert_close(logits, model(token[None], cache=cache)[0], rtol=1e-4, atol=1e-4)
+    shapes = [shape for part in code for shape in re.findall(r"empty_strided_cpu\(\((.*?)\), ", part)]
+    sizes = [math.prod(map(int, shape.replace(",", " ").split())) for shape in shapes]
+    assert (
+        len(sizes) > 10 and max(sizes) == 4 * 256
+    )  # H · S; a cache has 2 · 256 · 16, the chosen w1 2 · 96 · 64 weights
