@@ -29,6 +29,7 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto (the file's own), float32, bfloat16 or float16.")]
+Quantize = Annotated[str | None, typer.Option(help="Weights in fewer bits: int8 or int4.")]
 MaxNewTokens = Annotated[int, typer.Option(help="At most so many new tokens.")]
 Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token each time.")]
 TopP = Annotated[float, typer.Option(help="Draw from the likeliest tokens that reach this probability.")]
@@ -106,6 +107,7 @@ def generate(
     seed: Seed = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Continue a text, and write it as it comes.
 
@@ -115,7 +117,7 @@ def generate(
         raise typer.BadParameter("give either a prompt or --ids, and not both.")
     given_ids = None if ids is None else parse_ids(ids)
     options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
-    with opened(model, device=device, dtype=dtype) as (loaded, tokenizer):
+    with opened(model, device=device, dtype=dtype, quantize=quantize) as (loaded, tokenizer):
         from itertools import chain
 
         from minimistral import stream
@@ -151,13 +153,14 @@ def chat(
     seed: Seed = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Talk with a model. /reset forgets the conversation, /quit ends it, Ctrl-C stops an answer.
 
     Questions may also come from a pipe, one a line. On several GPUs: torchrun --nproc-per-node 2 -m minimistral chat MODEL
     """
     options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
-    with opened(model, device=device, dtype=dtype) as (loaded, tokenizer):
+    with opened(model, device=device, dtype=dtype, quantize=quantize) as (loaded, tokenizer):
         from minimistral.conversation import Conversation
         from minimistral.terminal_chat import HELP, talk
 
@@ -296,7 +299,7 @@ def progress(
 
 
 @contextmanager
-def opened(model: str, **options: str) -> Iterator[tuple]:
+def opened(model: str, **options: str | None) -> Iterator[tuple]:
     """The loaded model and its tokenizer; under torchrun this process's part of it, while all are there."""
     quiet_torchrun()
     import torch

@@ -33,6 +33,7 @@ from minimistral.checkpoints.match import match
 from minimistral.checkpoints.place import find_folder
 from minimistral.checkpoints.read import _device, _dtype, _stored_dtype, load
 from minimistral.config import ModelConfig
+from minimistral.quantize import QuantizedLinear, is_quantized_name, kind_of
 from minimistral.ranks import from_first, n_ranks, rank
 from minimistral.tokenizer import Tokenizer, find_tokenizer
 from minimistral.transformer import Transformer
@@ -91,7 +92,7 @@ class Part(Transformer):
         """Have the ranks' results added, or put side by side, wherever they are parts of one result."""
         added = PrepareModuleOutput(output_layouts=Partial(), desired_output_layouts=Replicate())
         plan = {"layers.*.attention": added, "layers.*.feed_forward": added}
-        if self.output is not None and self.output.weight.shape[0] < self.whole.vocab_size:
+        if self.output is not None and self.output.out_features < self.whole.vocab_size:
             plan["output"] = PrepareModuleOutput(output_layouts=Shard(-1), desired_output_layouts=Replicate())
         parallelize_module(self, mesh, plan)
         seed = from_first(lambda: torch.Generator().seed())  # from the operating system
@@ -113,21 +114,23 @@ def load_parallel(
     name_or_path: str | os.PathLike,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    quantize: str | None = None,
     layout: str = "auto",
 ) -> tuple[Transformer, Tokenizer | None]:
     """Like `load`, on every rank at once within `ranks.joined()`: each reads and holds only its part. Alone: `load`.
 
-    device "auto": the process's own GPU (cuda:LOCAL_RANK) where there are GPUs, else the CPU. What goes wrong on one rank
-    (CheckpointError, ValueError) is raised on all of them.
+    device "auto": the process's own GPU (cuda:LOCAL_RANK) where there are GPUs, else the CPU. quantize "int8" or "int4":
+    each rank quantizes its part; int4's groups are those of the whole matrix, and where a row is cut, int8 has a scale for
+    each piece of it. What goes wrong on one rank (CheckpointError, ValueError) is raised on all of them.
     """
     if n_ranks() == 1:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError(
                 "torchrun started several processes that do not know each other: load within `with ranks.joined():`."
             )
-        return load(name_or_path, device=device, dtype=dtype, layout=layout)
+        return load(name_or_path, device=device, dtype=dtype, quantize=quantize, layout=layout)
     from_first(lambda: str(find_folder(name_or_path)))  # a download happens once; then every rank finds it
-    part, tokenizer, mesh_device = on_all(lambda: _load_part(name_or_path, device, dtype, layout))
+    part, tokenizer, mesh_device = on_all(lambda: _load_part(name_or_path, device, dtype, quantize, layout))
     part.connect(init_device_mesh(mesh_device, (n_ranks(),)))
     return part, tokenizer
 
@@ -150,20 +153,27 @@ def on_all(make: Callable[[], Result]) -> Result:
 
 
 def _load_part(
-    name_or_path: str | os.PathLike, device: str | torch.device, dtype: str | torch.dtype, layout: str
+    name_or_path: str | os.PathLike,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    quantize: str | None,
+    layout: str,
 ) -> tuple[Part, Tokenizer | None, str]:
     device, dtype = _own_device(device), _dtype(dtype)
+    kind = None if quantize is None else kind_of(quantize)
     folder = find_folder(name_or_path)
     checkpoint = find_checkpoint(folder, layout)
     tokenizer_path = find_tokenizer(folder)
-    part = _read_part(checkpoint, device, dtype)
+    part = _read_part(checkpoint, device, dtype, kind)
     if rank() == 0:
         for note in checkpoint.notes:
             warnings.warn(note, stacklevel=2)
     return part, None if tokenizer_path is None else Tokenizer(tokenizer_path), device.type
 
 
-def _read_part(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> Part:
+def _read_part(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype | None, kind: type[QuantizedLinear] | None
+) -> Part:
     catalog, config = read_catalog(checkpoint.weights), checkpoint.config_file.config
     pieces = match(catalog, checkpoint.layout, checkpoint.config_file)
     dtype = dtype or _stored_dtype(pieces, catalog, checkpoint.config_file.dtype)
@@ -176,13 +186,30 @@ def _read_part(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype 
             continue  # an expert of another rank: not a byte of it is read
         stored = catalog[piece.name].read()  # mapped: bytes are read where they are used
         for name, whole in zip(piece.weights, piece.unpack(stored), strict=True):
-            if name in shapes:
-                own = cut(whole, shapes[name], rank())
-                # A view of a reordered copy would keep all of that copy alive; a view of the file costs nothing.
-                is_copy = whole.untyped_storage().data_ptr() != stored.untyped_storage().data_ptr()
-                weights[name] = (own.clone() if is_copy else own).to(device, dtype).contiguous()
+            if name not in shapes:
+                continue
+            own = cut(whole, shapes[name], rank())
+            if kind is not None and is_quantized_name(name):
+                weights |= _quantize(part, name, own.to(device), kind)
+                continue
+            # A view of a reordered copy would keep all of that copy alive; a view of the file costs nothing.
+            is_copy = whole.untyped_storage().data_ptr() != stored.untyped_storage().data_ptr()
+            weights[name] = (own.clone() if is_copy else own).to(device, dtype).contiguous()
     part.load_state_dict(weights, strict=True, assign=True)
     return part.eval().requires_grad_(False)
+
+
+def _quantize(part: Part, name: str, weight: Tensor, kind: type[QuantizedLinear]) -> dict[str, Tensor]:
+    """Give the part a quantized matrix in place of one that is still on meta; what its state holds."""
+    stem = name.removesuffix(".weight")
+    try:
+        module = kind.from_weight(weight)
+    except (
+        ValueError
+    ) as error:  # groups that would be cut: they need not divide a row's piece where they divide the row
+        raise ValueError(f"{name}, of which each of {n_ranks()} processes has {tuple(weight.shape)}: {error}") from None
+    part.set_submodule(stem, module)
+    return {f"{stem}.{key}": value for key, value in module.state_dict().items()}
 
 
 def cut(whole: Tensor, shape: torch.Size, rank: int) -> Tensor:

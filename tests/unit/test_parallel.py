@@ -12,6 +12,7 @@ import torch
 from minimistral import ModelConfig, MoEConfig, Transformer, generate, save
 from minimistral.config import PRESETS
 from minimistral.parallel import Part, part_config
+from minimistral.quantize import KINDS, dequantize_int4, dequantize_int8, is_quantized_name
 
 torch.set_num_threads(1)
 
@@ -28,6 +29,8 @@ CASES = {  # changes to SIZES, and the file's layout
     "stacked experts": (dict(moe=MoEConfig(4, 2)), "stacked"),
     "three stacked experts": (dict(moe=MoEConfig(3, 1)), "stacked"),
 }
+WIDE = dict(dim=64, head_dim=16, hidden_dim=128)  # whole groups of 32 in each half of a row
+QUANTIZED = {"halves": (WIDE, "hub"), "experts": (WIDE | dict(moe=MoEConfig(4, 2)), "native")}
 LARGE = SIZES | dict(dim=512, n_layers=4, head_dim=64, hidden_dim=1792, vocab_size=3000)  # 65 MB
 PROMPTS = [[1, 5, 6, 7, 9, 11, 30], [1, 8], [1, 40, 3, 22]]
 BEGIN = f"""
@@ -48,7 +51,7 @@ def torchrun(arguments, n=2, **options):
 
 def write_case(name, folder):
     """The checkpoint of a case, and its model as it was before any file."""
-    changes, layout = CASES[name]
+    changes, layout = (CASES | QUANTIZED)[name]
     torch.manual_seed(len(name))
     model = Transformer(ModelConfig(**SIZES | changes)).eval().requires_grad_(False)
     for weight_name, weight in model.named_parameters():
@@ -111,8 +114,19 @@ def on_each_rank(folder):
         model, _ = load_parallel(folder / "large")
         found["private"] = private_bytes() - before
         found["held"] = sum(weight.nbytes for weight in model.parameters())
+        for bits, name in (("int8", "halves"), ("int4", "halves"), ("int8", "experts"), ("int4", "experts")):
+            model, _ = load_parallel(folder / name, quantize=bits)
+            found[bits, name] = results(model) | {
+                "codes": {key: value.clone() for key, value in model.state_dict().items()}
+            }
         nowhere = folder / "nowhere" if ranks.rank() == 1 else folder / "dense"  # wrong on one of two
-        for wrong in (dict(name_or_path=nowhere), dict(name_or_path=folder / "dense", device="meta")):
+        dense = folder / "dense"
+        for wrong in (
+            dict(name_or_path=nowhere),
+            dict(name_or_path=dense, device="meta"),
+            dict(name_or_path=folder / "three groups", quantize="int4"),
+            dict(name_or_path=dense, quantize="int3"),
+        ):
             try:
                 load_parallel(**wrong)
             except ValueError as error:
@@ -128,7 +142,8 @@ def private_bytes():
 def two_ranks(tmp_path_factory):
     """The models, and what each of two ranks found with its part of them."""
     folder = tmp_path_factory.mktemp("parts")
-    models = {name: write_case(name, folder / name) for name in CASES}
+    models = {name: write_case(name, folder / name) for name in CASES | QUANTIZED}
+    save(Transformer(ModelConfig(**SIZES | dict(dim=64, head_dim=12))), folder / "three groups")  # 96 columns of wo
     save(Transformer(ModelConfig(**LARGE)), folder / "large", layout="hub")
     (folder / "script.py").write_text(BEGIN + "on_each_rank(Path(sys.argv[1]))", encoding="utf-8")
     done = torchrun([folder / "script.py", folder])
@@ -150,8 +165,8 @@ def test_two_ranks_give_the_logits_and_tokens_of_one(two_ranks, name):
 
 def test_each_rank_holds_its_part_and_together_they_hold_the_model(two_ranks):
     models, ranks = two_ranks
-    for name, model in models.items():
-        whole = model.state_dict()
+    for name in CASES:
+        whole = models[name].state_dict()
         parts = [rank[name]["weights"] for rank in ranks]
         assert parts[0].keys() | parts[1].keys() == whole.keys()
         for key, weight in whole.items():
@@ -164,6 +179,34 @@ def test_each_rank_holds_its_part_and_together_they_hold_the_model(two_ranks):
                 or key.split(".")[-2] in ("attention_norm", "ffn_norm", "norm", "gate")
                 or (key == "tok_embeddings.weight" or (key == "output.weight" and weight.shape[0] % 2))
             ), f"{name}: {key} is whole on both ranks"
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+def test_quantized_parts_compute_what_their_codes_say_together(two_ranks, bits, name):
+    models, ranks = two_ranks
+    parts = [rank[bits, name]["codes"] for rank in ranks]
+    restored, whole = {}, models[name].state_dict()
+    for key, weight in whole.items():
+        stem = key.removesuffix(".weight")
+        held = [part[key] for part in parts if key in part]
+        if not held:
+            assert is_quantized_name(key)
+            kind = {"int8": dequantize_int8, "int4": dequantize_int4}[bits]
+            held = [kind(part[f"{stem}.q"], part[f"{stem}.scale"]) for part in parts if f"{stem}.q" in part]
+        axes = [axis for axis in range(weight.ndim) if held[0].shape[axis] < weight.shape[axis]]
+        restored[key] = torch.cat(held, axes[0]) if axes else held[0]
+        one = KINDS[bits].from_weight(weight).dequantized() if is_quantized_name(key) else weight
+        if bits == "int4" or axes != [1]:  # what one process would have made of it
+            assert torch.equal(restored[key], one), key
+        else:  # each half of a row has a scale of its own, so its steps are no larger
+            assert float((restored[key] - weight).norm()) < float((one - weight).norm()) * 1.001
+    float_model = Transformer(models[name].config).eval()
+    float_model.load_state_dict(restored)
+    expected = results(float_model)
+    for rank in ranks:
+        for what in ("batch", "last", "prefill", "steps"):
+            torch.testing.assert_close(rank[bits, name][what], expected[what], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="private memory is read from Linux")
@@ -185,9 +228,11 @@ def test_without_a_seed_all_ranks_draw_the_same_and_another_time_something_else(
 def test_dtype_is_the_callers_and_what_one_rank_cannot_load_every_rank_refuses(two_ranks):
     for i, rank in enumerate(two_ranks[1]):
         assert rank["bfloat16"].dtype == torch.bfloat16 and rank["bfloat16"].shape == (21, 24)
-        nowhere, meta = rank["refused"]
+        nowhere, meta, groups, bits = rank["refused"]
         assert "nowhere" in nowhere and ("process 1 of 2" in nowhere) == (i == 0)
         assert "meta" in meta and "CPU" in meta
+        assert "attention.wo" in groups and "(64, 48)" in groups and "group_size=32" in groups
+        assert "int3" in bits and "int8" in bits
 
 
 def test_the_published_models_can_be_cut_among_as_many_as_their_key_heads_allow():
