@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: book lab test test-fast bench experiments cards update notebooks clean
+.PHONY: book lab test test-fast bench experiments figures cards update notebooks clean
 
 lab:  ## the environment, then JupyterLab (LAB_ARGS="--no-browser --port 8899" passes through)
 	@$(PYTHON) start.py lab
@@ -16,6 +16,9 @@ bench: env  ## the library against transformers, alone on the machine
 
 experiments: env  ## repeat the longer runs that chapters look up (python -m experiments says how long each takes); again after an interruption goes on
 	@$(PY) -m experiments all --fresh
+
+figures: env  ## draw the article's nine figures anew, into figures/drawn (python -m figures NAME draws one)
+	@$(PY) -m figures
 
 cards: env  ## measure the bundled models again and write their model cards
 	@$(PY) scripts/model_cards.py --packages .corpus

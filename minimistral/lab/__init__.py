@@ -18,6 +18,7 @@ _HOME = {
     "keep": "keeping",
     "kept": "keeping",
     "show": "picture",
+    "show_figure": "article_figures",
     "show_source": "source",
     "Picture": "picture",
     "BlockXray": "tools.block_xray",
