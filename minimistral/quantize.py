@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minimistral.quantized_products import can_pack, int4_product, int8_product, pack, packed_int4_product, unpack
 from minimistral.transformer import Transformer
 
 GROUP_SIZE = 32  # weights that share a scale in int4
@@ -94,8 +95,9 @@ def check_group_size(width: int, group_size: int) -> None:
 class QuantizedLinear(nn.Module):
     """What Int8Linear and Int4Linear share: x (..., in) to (..., out), in x's dtype; drop-in for nn.Linear without bias.
 
-    The codes `q` and the scales `scale` are buffers: they are saved and moved with the model, and never trained.
-    `.to(dtype)` leaves both as they are: they say what the weights are, not what the activations are computed in.
+    The codes `q` and the scales `scale` are buffers: they are saved and moved with the model, and never trained (but
+    gradients pass to x). `.to(dtype)` leaves both as they are: they say what the weights are, not what the activations
+    are computed in. On a CPU quantized_products.py multiplies; `slow_forward` is what it has to agree with.
     """
 
     q: Tensor
@@ -105,17 +107,27 @@ class QuantizedLinear(nn.Module):
         super().__init__()
         self.register_buffer("q", q)
         self.register_buffer("scale", scale)
+        self.out_features = len(q)
 
     def dequantized(self) -> Tensor:
         """The weights that the codes stand for, (out, in) float32."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
+    def slow_forward(self, x: Tensor) -> Tensor:
+        """x Wᵀ as the formula says: W in floats first."""
         return F.linear(x, self.dequantized().to(x.dtype))
 
-    @property
-    def out_features(self) -> int:
-        return len(self.q)
+    def fast_product(self, x: Tensor) -> Tensor:
+        """x (N, in) to (N, out), on a CPU and without gradients."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        wants_gradient = torch.is_grad_enabled() and x.requires_grad
+        if x.device.type != "cpu" or wants_gradient or torch.compiler.is_compiling() or x.numel() == 0:
+            return self.slow_forward(x)
+        if x.shape[-1] != self.in_features:
+            raise ValueError(f"x: given {tuple(x.shape)}; its last axis must be in_features = {self.in_features}.")
+        return self.fast_product(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         scale = self.scale
@@ -131,37 +143,84 @@ class QuantizedLinear(nn.Module):
 class Int8Linear(QuantizedLinear):
     """y = x Wᵀ with W = scale · q: codes q (out, in) int8, scale (out,) float32."""
 
+    def __init__(self, q: Tensor, scale: Tensor):
+        super().__init__(q, scale)
+        self.in_features = q.shape[1]
+
     @classmethod
     def from_weight(cls, weight: Tensor) -> "Int8Linear":
         """weight (out, in), any float dtype. ValueError as `quantize_int8`."""
         return cls(*_by_rows(quantize_int8, weight))
 
-    @property
-    def in_features(self) -> int:
-        return self.q.shape[1]
-
     def dequantized(self) -> Tensor:
         return dequantize_int8(self.q, self.scale)
 
+    def slow_forward(self, x: Tensor) -> Tensor:
+        """A row's scale is a factor of its sum, so it can wait: codes are exact in 16 bits, scale · code is not."""
+        return (F.linear(x, self.q.to(x.dtype)) * self.scale).to(x.dtype)
+
+    def fast_product(self, x: Tensor) -> Tensor:
+        return int8_product(x, self.q, self.scale)
+
 
 class Int4Linear(QuantizedLinear):
-    """y = x Wᵀ with W = scale · code in groups along the input: q (out, in / 2) uint8, scale (out, n_groups) bfloat16."""
+    """y = x Wᵀ with W = scale · code in groups along the input: q (out, in / 2) uint8, scale (out, n_groups) bfloat16.
+
+    The first bfloat16 activations on a CPU put both into the order that torch's kernel reads (no copy is kept): q and
+    scale are None from then on, and `unpack_()` brings them back.
+    """
+
+    packed: Tensor | None
+    packed_scale: Tensor | None
+
+    def __init__(self, q: Tensor, scale: Tensor):
+        super().__init__(q, scale)
+        self.in_features = 2 * q.shape[1]
+        self.group_size = self.in_features // scale.shape[1]
+        self.register_buffer("packed", None, persistent=False)
+        self.register_buffer("packed_scale", None, persistent=False)
 
     @classmethod
     def from_weight(cls, weight: Tensor, group_size: int = GROUP_SIZE) -> "Int4Linear":
         """weight (out, in), any float dtype. ValueError as `quantize_int4`."""
         return cls(*_by_rows(lambda rows: quantize_int4(rows, group_size, torch.bfloat16), weight))
 
-    @property
-    def in_features(self) -> int:
-        return 2 * self.q.shape[1]
-
-    @property
-    def group_size(self) -> int:
-        return self.in_features // self.scale.shape[1]
-
     def dequantized(self) -> Tensor:
-        return dequantize_int4(self.q, self.scale)
+        return dequantize_int4(*self.unpack_())
+
+    def fast_product(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.bfloat16 and self.pack_():
+            return packed_int4_product(x, self.packed, self.packed_scale)
+        return int4_product(x, *self.unpack_())
+
+    def pack_(self) -> bool:
+        """Into the kernel's order, where there is such a kernel for this matrix; whether it is in that order now."""
+        if self.packed is None and can_pack(self.q, self.scale):
+            with torch.inference_mode(False), torch.no_grad():
+                self.packed, self.packed_scale = pack(unpack_int4(self.q), self.scale)
+            self.q = self.scale = None
+        return self.packed is not None
+
+    def unpack_(self) -> tuple[Tensor, Tensor]:
+        """q and scale, brought back if they were put into another order."""
+        if self.packed is not None:
+            with torch.inference_mode(False), torch.no_grad():
+                codes, self.scale = unpack(self.packed, self.packed_scale)
+                self.q = pack_int4(codes)
+            self.packed = self.packed_scale = None
+        return self.q, self.scale
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        self.unpack_()  # another device has other kernels
+        return super()._apply(fn, recurse)
+
+    def _save_to_state_dict(self, *args) -> None:
+        self.unpack_()
+        super()._save_to_state_dict(*args)
+
+    def _load_from_state_dict(self, *args) -> None:
+        self.unpack_()
+        super()._load_from_state_dict(*args)
 
 
 KINDS: dict[str, type[QuantizedLinear]] = {"int8": Int8Linear, "int4": Int4Linear}
