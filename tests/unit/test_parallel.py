@@ -9,8 +9,9 @@ import psutil
 import pytest
 import torch
 
-from minimistral import ModelConfig, MoEConfig, Transformer, generate, save
+from minimistral import ModelConfig, MoEConfig, Tokenizer, Transformer, generate, load, save
 from minimistral.config import PRESETS
+from minimistral.conversation import Conversation
 from minimistral.parallel import Part, part_config
 from minimistral.quantize import KINDS, dequantize_int4, dequantize_int8, is_quantized_name
 
@@ -270,3 +271,42 @@ def test_a_number_of_processes_that_does_not_fit_is_told_which_do(changes, n, po
         part_config(config, n)
     for m in map(int, possible.split(", ")):
         assert part_config(config, m).n_kv_heads == 4 // m
+
+
+@pytest.fixture(scope="module")
+def chat_folder(tmp_path_factory):
+    torch.manual_seed(1)
+    model = Transformer(ModelConfig(**SIZES | dict(vocab_size=32_000))).eval().requires_grad_(False)
+    for name, weight in model.named_parameters():
+        weight.fill_(1.0) if "norm" in name else weight.normal_(std=weight.shape[-1] ** -0.5)
+    folder = tmp_path_factory.mktemp("command") / "model"
+    save(model, folder, tokenizer=Tokenizer.mistral_v1())
+    return folder
+
+
+def test_chat_under_torchrun_is_one_conversation(chat_folder):
+    options = ["--max-new-tokens", 6, "--temperature", 1, "--seed", 2]
+    done = torchrun(["-m", "minimistral", "chat", chat_folder, *options], input="Hello\nAnd?\n/reset\nHello\n")
+    assert done.returncode == 0, done.stderr
+    chat = Conversation(*load(chat_folder))
+    first, second = (
+        "".join(chat.answer(text, max_new_tokens=6, temperature=1.0, seed=2)) for text in ("Hello", "And?")
+    )
+    assert done.stdout == f"{first}\n{second}\n{first}\n"
+    assert done.stderr.count("starts anew") == 1 and "process 1" not in done.stderr
+
+
+def test_generate_under_torchrun_writes_once_what_one_process_writes(chat_folder):
+    options = ["--max-new-tokens", 6, "--dtype", "float32"]
+    done = torchrun(["-m", "minimistral", "generate", chat_folder, "-", *options], input="To be, or")
+    assert done.returncode == 0, done.stderr
+    model, tokenizer = load(chat_folder)
+    ids = tokenizer.encode("To be, or", bos=True)
+    assert done.stdout == tokenizer.decode(ids + generate(model, [ids], max_new_tokens=6)[0]) + "\n"
+
+
+def test_three_processes_are_refused_in_one_line_that_says_how_many_may_be(chat_folder):
+    done = torchrun(["-m", "minimistral", "generate", chat_folder, "To be"], n=3)
+    assert done.returncode != 0 and done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert len(errors) == 1 and "n_kv_heads=4" in errors[0] and "--nproc-per-node 2" in errors[0]
