@@ -1,0 +1,125 @@
+"""lm-evaluation-harness as an oracle: through the adapter it gives our own numbers, item by item. Needs `minimistral[eval]`."""
+
+import json
+
+import pytest
+import torch
+
+pytest.importorskip("lm_eval", reason="needs pip install 'minimistral[eval]'")
+
+from minimistral import generate
+from minimistral.evaluate import negative_log_likelihood
+from minimistral.lm_eval_adapter import MinimistralLM, main, write_task
+from minimistral.multiple_choice import choice_items, chosen, right, score
+
+torch.set_num_threads(1)
+SUBSET = [item for item in choice_items() if item.id.endswith(("-003", "-017", "-058", "-111"))]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offline(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
+            patch.setenv(name, "1")
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """The task of the course, cut down to a few items of each kind."""
+    path = write_task(tmp_path_factory.mktemp("task"))
+    lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1400
+    kept = [line for line in lines if json.loads(line)["id"] in {item.id for item in SUBSET}]
+    path.with_suffix(".jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def adapter():
+    return MinimistralLM("tiny-mistral", device="cpu", dtype="float32", batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def found(task, adapter, tmp_path_factory):
+    from datasets import config
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        manager = TaskManager(include_path=str(task.parent), include_defaults=False)
+        return simple_evaluate(
+            model=adapter, tasks=["minimistral_choices"], task_manager=manager, bootstrap_iters=0, log_samples=True
+        )
+
+
+def test_accuracies_and_log_likelihoods_are_ours(found, adapter):
+    ours = score(adapter.model, adapter.tokenizer, SUBSET)
+    samples = {sample["doc"]["id"]: sample for sample in found["samples"]["minimistral_choices"]}
+    assert len(samples) == len(SUBSET) == 40
+    for item, choices in zip(SUBSET, ours):
+        theirs = [float(reply[0]) for reply in samples[item.id]["filtered_resps"]]
+        assert theirs == pytest.approx([choice.log_p for choice in choices], abs=1e-4)
+        context, *_ = samples[item.id]["arguments"]["gen_args_0"].values() if isinstance(
+            samples[item.id]["arguments"], dict) else samples[item.id]["arguments"][0]  # fmt: skip
+        assert context == item.prompt
+    for rule, metric in (("sum", "acc"), ("per byte", "acc_bytes")):
+        answers = right(SUBSET, chosen(ours, rule))
+        assert [samples[item.id][metric] for item in SUBSET] == answers
+        assert found["results"]["minimistral_choices"][f"{metric},none"] == pytest.approx(sum(answers) / len(answers))
+
+
+def test_the_harness_cuts_prompt_and_choice_at_the_same_token(adapter):
+    """lm_eval's own rule for the seam, on every item of the set."""
+    from lm_eval.api.model import TemplateLM
+
+    from minimistral.multiple_choice import continuation_ids
+
+    class Theirs(TemplateLM):
+        eot_token_id = 2
+        tok_encode = staticmethod(lambda text, **_: adapter.tokenizer.encode(text, bos=True))
+        _loglikelihood_tokens = loglikelihood_rolling = generate_until = None
+
+    for item in choice_items():
+        for choice in item.choices:
+            assert Theirs()._encode_pair(item.prompt, choice) == continuation_ids(
+                adapter.tokenizer, item.prompt, choice
+            )
+
+
+class Request:
+    def __init__(self, *args):
+        self.args = args
+
+
+def test_whole_texts_get_what_evaluate_gives_them(adapter):
+    text = "Call me Ishmael. Some years ago"
+    [log_p] = adapter.loglikelihood_rolling([Request(text)])
+    assert log_p == -negative_log_likelihood(adapter.model, adapter.tokenizer.encode(text, bos=True))
+
+
+def test_text_is_written_up_to_the_first_stop(adapter):
+    prompt = "MACBETH:\nI have"
+    ids = adapter.tokenizer.encode(prompt, bos=True)
+    [new] = generate(adapter.model, [ids], 20)
+    whole = adapter.tokenizer.decode(ids + new)[len(prompt) :]
+    assert adapter.generate_until([Request(prompt, {"max_gen_toks": 20, "until": []})]) == [whole]
+    stop = whole[len(whole) // 2 :][:3]
+    [short] = adapter.generate_until([Request(prompt, {"max_gen_toks": 20, "until": ["no such text", stop]})])
+    assert short == whole[: whole.index(stop)]
+
+
+def test_a_prompt_that_is_too_long_loses_its_beginning_not_its_bos():
+    adapter = MinimistralLM("tiny-mistral", device="cpu", max_length=6)
+    assert adapter._cut([1, 10, 11, 12, 13], [14, 15]) == ([1, 11, 12, 13], [14, 15])
+    assert adapter._cut([1, 10], [14, 15]) == ([1, 10], [14, 15])
+    with pytest.raises(ValueError, match="whole number of 1 or more"):
+        MinimistralLM("tiny-mistral", batch_size="auto")
+
+
+def test_the_command_writes_a_task_and_explains_itself(tmp_path, capsys):
+    assert main(["task", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "minimistral_choices.yaml").exists()
+    assert main([]) == 2 and "pip install" in capsys.readouterr().out
