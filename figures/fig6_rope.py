@@ -10,9 +10,14 @@ from minimistral.rope import rope_angles, rotate_pairs
 from .article_figure import ArticleFigure
 from .look import Look, rounded
 
-PAIRS, STEPS = (0, 8), 6  # drawn on the circles: a fast pair and a slower one, at positions 0 to 5
+STEPS = 6  # positions drawn on the circles
 DISTANCES = (0, 1, 5, 10, 50, 100)
 SHIFT = 32_000
+
+
+def pairs(head_dim: int) -> list[int]:
+    """Those drawn on the circles: the fastest, and one that is a sixteenth of the head further on; 0 and 8 of 128 numbers."""
+    return sorted({0, min(max(1, head_dim // 16), head_dim // 2 - 1)})
 
 
 def turns(head_dim: int, theta: float, n_tokens: int) -> Tensor:
@@ -52,7 +57,7 @@ def _circles(axes, look: Look, head_dim: int, theta: float) -> None:
     """The pair (1, 0) at successive positions: outside pair 0, inside a slower one."""
     around = torch.linspace(0, 2 * math.pi, 100)
     angles = rope_angles(torch.arange(STEPS), head_dim, theta)
-    for pair, radius, label, colour in zip(PAIRS, (1.0, 0.68), (1.2, 0.72), (look.blue, look.orange)):
+    for pair, radius, label, colour in zip(pairs(head_dim), (1.0, 0.68), (1.2, 0.72), (look.blue, look.orange)):
         axes.plot(radius * around.cos(), radius * around.sin(), color=look.faint, lw=1)
         x, y = radius * angles[:, pair].cos(), radius * angles[:, pair].sin()
         axes.plot(x, y, "o", ms=5, color=colour)
@@ -69,7 +74,7 @@ def _circles(axes, look: Look, head_dim: int, theta: float) -> None:
     axes.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
     axes.axis("off")
     axes.set_title("a pair at positions 0 to 5", fontsize=9)
-    for y, pair, colour in ((-1.5, PAIRS[0], look.blue), (-1.8, PAIRS[1], look.orange)):
+    for y, pair, colour in zip((-1.5, -1.8), pairs(head_dim), (look.blue, look.orange)):
         axes.text(
             0, y, f"pair {pair}: {float(angles[1, pair]):.2f} rad a step", color=colour, fontsize=8.5, ha="center"
         )
@@ -114,8 +119,8 @@ def alt(head_dim: int = 128, theta: float = 1e4, other_theta: float = 1e6, n_tok
     near = scores(head_dim, theta, torch.tensor([0, 10, 100]), 0)
     said = ", ".join(rounded(value, 2) for value in near.tolist())
     return (
-        f"Left, a pair of numbers on a circle at positions 0 to 5: pair {PAIRS[0]} turns fast, pair {PAIRS[1]} "
-        f"slowly. Middle, turns of each of {head_dim // 2} pairs in {n_tokens:,} tokens, falling on a logarithmic "
+        f"Left, a pair of numbers on a circle at positions 0 to 5: pair {pairs(head_dim)[0]} turns fast, pair "
+        f"{pairs(head_dim)[-1]} slowly. Middle, turns of each of {head_dim // 2} pairs in {n_tokens:,} tokens, falling on a logarithmic "
         f"axis; {unfinished(head_dim, theta, n_tokens)} stay below one turn at θ = {theta:,.0f}, "
         f"{unfinished(head_dim, other_theta, n_tokens)} at θ = {other_theta:,.0f}. Right, the score of two equal "
         f"vectors at distance 0, 10 and 100: {said}; the curve for positions {SHIFT:,} further on lies on it."
@@ -132,7 +137,7 @@ def table(head_dim: int = 128, theta: float = 1e4, other_theta: float = 1e6, n_t
             f"pair {pair}: radians a step",
             *(rounded(float(rope_angles(torch.tensor(1), head_dim, t)[pair]), 2) for t in both),
         )
-        for pair in PAIRS
+        for pair in pairs(head_dim)
     ]
     listed.append(row(f"pairs of {head_dim // 2} without a full turn in {n_tokens:,} tokens",
                       *(str(unfinished(head_dim, t, n_tokens)) for t in both)))  # fmt: skip
