@@ -32,6 +32,7 @@ _HOME = {
     "Odometer": "tools.odometer",
     "TokenizerLens": "tools.tokenizer_lens",
     "Router": "tools.router",
+    "BenchmarkExplorer": "tools.benchmark_explorer",
     "RoutingMap": "tools.routing_map",
     "BitPlayer": "tools.bit_player",
 }
