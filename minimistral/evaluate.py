@@ -51,6 +51,40 @@ def perplexity(model: Transformer, ids: Tensor | list[int], chunk: int = CHUNK) 
 
 
 @torch.inference_mode()
+def windowed_perplexity(
+    model: Transformer, ids: Tensor | list[int], window: int, stride: int | None = None, batch_size: int = 16
+) -> float:
+    """Perplexity of one text read in windows of `window` tokens, each `stride` further on; the first token is given.
+
+    Every token is predicted once: by the first window that holds it, from at least window − stride + 1 tokens before it,
+    but at the text's beginning. stride = window (the default) is the cheap way, and the worst for the model: the first
+    tokens of each window are guessed from next to nothing. ValueError unless 1 ≤ stride ≤ window.
+    """
+    stride = window if stride is None else stride
+    ids = torch.as_tensor(ids)
+    if ids.ndim != 1 or len(ids) < 2 or not 1 <= stride <= window:
+        raise ValueError(
+            f"give one text of two tokens or more and 1 ≤ stride ≤ window, not {tuple(ids.shape)}, {stride}, {window}."
+        )
+    ids = ids.to(model.tok_embeddings.weight.device)
+    window = min(window, len(ids) - 1)
+    ends = [window, *range(window + stride, len(ids) - 1, stride)]  # each window predicts up to ids[end]
+    rows = torch.stack([ids[end - window : end + 1] for end in ends])  # (windows, window + 1)
+    nats = _sum_of_last(model, rows[:1], window)
+    for part in rows[1:].split(batch_size):
+        nats += _sum_of_last(model, part, stride)
+    if left := len(ids) - 1 - ends[-1]:  # the last, shorter step
+        nats += _sum_of_last(model, ids[None, -window - 1 :], left)
+    return math.exp(nats / (len(ids) - 1))
+
+
+def _sum_of_last(model: Transformer, rows: Tensor, count: int) -> float:
+    """−Σ log p in nats of the last `count` tokens of each row, rows (B, T + 1)."""
+    logits = model(rows[:, :-1])[:, -count:]  # (B, count, V)
+    return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, -count:].flatten(), reduction="sum").item()
+
+
+@torch.inference_mode()
 def negative_log_likelihood(model: Transformer, ids: Tensor | list[int], chunk: int = CHUNK) -> float:
     """−Σ log p(token | all before it) in nats, the first token given; as in one long forward pass, in little memory."""
     ids = torch.as_tensor(ids)

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from minimistral import ModelConfig, MoEConfig, Transformer, generate
-from minimistral.evaluate import bits_a_byte, by_domain, negative_log_likelihood, perplexity, report, samples
+from minimistral.evaluate import (
+    bits_a_byte,
+    by_domain,
+    negative_log_likelihood,
+    perplexity,
+    report,
+    samples,
+    windowed_perplexity,
+)
 
 torch.set_num_threads(1)
 
@@ -79,3 +87,27 @@ def test_samples_follow_their_rule_and_the_report_shows_them():
     written = report(model, Bytes(), texts)
     bits = bits_a_byte(model, texts["one"], Bytes())
     assert f"| one | 44 | {bits:.3f} |" in written and "ab|" in written
+
+
+@pytest.mark.parametrize(("window", "stride"), [(8, 8), (8, 3), (8, 1), (5, 4), (31, 31), (30, 7), (100, 10), (1, 1)])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_each_token_is_predicted_once_from_the_first_window_that_holds_it(window, stride, batch_size):
+    model, ids = small_model(), torch.randint(256, (32,), generator=torch.Generator().manual_seed(2))
+    nats, begin, scored = 0.0, 0, 0
+    while scored < 31:  # slowly: window by window, token by token
+        end = min(begin + window, 31)
+        start = max(end - window, 0)
+        for target in range(scored + 1, end + 1):
+            with torch.no_grad():
+                nats -= float(model(ids[None, start:target])[0, -1].log_softmax(-1)[ids[target]])
+        scored, begin = end, begin + stride
+    assert windowed_perplexity(model, ids, window, stride, batch_size) == pytest.approx(math.exp(nats / 31), rel=1e-4)
+
+
+def test_one_window_over_the_whole_text_is_the_perplexity():
+    model, ids = small_model(), [1, 2, 3, 4, 5]
+    assert windowed_perplexity(model, ids, window=4) == pytest.approx(perplexity(model, ids), rel=1e-5)
+    assert windowed_perplexity(guesses_evenly(), ids, 2, 1) == pytest.approx(258)
+    for bad in (dict(window=2, stride=3), dict(window=0), dict(window=2, stride=0)):
+        with pytest.raises(ValueError, match="1 ≤ stride ≤ window"):
+            windowed_perplexity(model, ids, **bad)
