@@ -73,9 +73,9 @@ class Filling:
 
     def has(self, name: str, key: str) -> bool:
         """Whether the file is here, verified: in the work folder, or in the one that is added to."""
-        for record, folder in ((self.record, self.folder), (self.old, self.target)):
-            file = {} if record is None else record.files.get(name, {})
-            if file.get("key") == key and _size(folder / name) == file.get("size"):
+        for record in filter(None, (self.record, self.old)):
+            file = record.files.get(name, {})
+            if file.get("key") == key and file.get("size") in (_size(self.folder / name), _size(self.target / name)):
                 return True
         return False
 
@@ -91,6 +91,9 @@ class Filling:
         for other in self.folder.glob(f"{name}.*.part*"):
             if not other.name.startswith(mine.name):
                 other.unlink()
+        stray = self.folder / name  # stopped between two lines of `keep`: it is only not yet in the record
+        if stray.exists() and name not in self.record.files and not mine.exists():
+            stray.replace(mine)
         return mine
 
     def _part(self, name: str, key: str) -> Path:
@@ -98,18 +101,19 @@ class Filling:
 
     def keep(self, part: Path, name: str, key: str, sha256: str | None = None) -> None:
         """A part that is whole becomes the file."""
-        size = part.stat().st_size
-        flush(part)
-        part.replace(self.folder / name)
-        self.record.files[name] = {"size": size, "key": key} | ({"sha256": sha256} if sha256 else {})
-        self.record.write(self.folder)
+        with to_disk(part):
+            size = part.stat().st_size
+            flush(part)
+            part.replace(self.folder / name)
+            self.record.files[name] = {"size": size, "key": key} | ({"sha256": sha256} if sha256 else {})
+            self.record.write(self.folder)
 
     def write(self, name: str, data: bytes) -> None:
         """A small file at once."""
         part = self.folder / f"{name}.new"
         with to_disk(part):
             part.write_bytes(data)
-            self.keep(part, name, hashlib.sha256(data).hexdigest())
+        self.keep(part, name, hashlib.sha256(data).hexdigest())
 
     def publish(self, names: list[str]) -> None:
         """The folder takes its place; into one that stands there already its files go, in this order."""
@@ -126,9 +130,9 @@ class Filling:
                     self.target.rmdir()  # it is empty
                 self.folder.rename(self.target)
             else:
-                *others, last = new
-                for name in (*others, RECORD, last):
-                    (self.folder / name).replace(self.target / name)
+                for name in (*new, RECORD):  # the record last: it says that all the others are there
+                    if (self.folder / name).exists():
+                        (self.folder / name).replace(self.target / name)
                 self.folder.rmdir()
                 flush(self.target)
             flush(self.target.parent)
@@ -217,7 +221,8 @@ class Growing:
         self._hash(n)
         if wanted is not None and self.hasher.hexdigest() != wanted:
             n, self.hasher = 0, start
-        self.file.truncate(n)
+        if n < self.path.stat().st_size:
+            self.file.truncate(n)
         self.n_safe = n
         return n
 

@@ -238,6 +238,7 @@ def _grow(
 def _publish(filling: Filling, order: Order) -> None:
     plan, record, old = order.part, filling.record, filling.old
     names = [file.name for file in order.files]
+    record.layers, record.n_layers, record.sources = None, None, {}
     if plan is not None:
         index = f"{plan.stem}.safetensors.index.json"
         before = read_json(filling.target / index)["weight_map"] if old else {}

@@ -103,7 +103,9 @@ class Hub:
                 self._raise(error, repo, "its list of files")
 
         info = self._patiently(ask, f"{repo}: its list of files", tries=min(self.tries, 3))
-        files = {s.rfilename: _remote_file(repo, s) for s in info.siblings or [] if "/" not in s.rfilename}
+        if not isinstance(info.sha, str) or not info.siblings:
+            raise CheckpointError(f"{repo}: {self.endpoint} does not answer as a hub does: no commit or no files.")
+        files = {s.rfilename: _remote_file(repo, s) for s in info.siblings if "/" not in s.rfilename}
         licences = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
         return Listing(repo, info.sha, files, info.gated, licences[0] if licences else None)
 
@@ -234,7 +236,7 @@ class Hub:
             raise refusal(response, repo, what, self) from error
         if isinstance(error, http.TimeoutException):
             raise TryAgain(f"{self.endpoint} sent nothing for {self.timeout:g} s") from error
-        if isinstance(error, http.TransportError):
+        if isinstance(error, http.TransportError) and not isinstance(error, http.UnsupportedProtocol):
             raise TryAgain(f"the connection to {self.endpoint} failed ({_line(error)})") from error
         if isinstance(error, (http.HTTPError, http.InvalidURL)):
             raise CheckpointError(f"{repo}: {what}: {self.endpoint} cannot be asked: {_line(error)}") from error

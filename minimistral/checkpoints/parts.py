@@ -118,10 +118,10 @@ def _places(hub: Hub, listing: Listing, stem: str, layers: list[int]) -> dict[st
         wanted = {name: file for name, file in placed.items() if layer_of(name) in (None, *layers)}
     else:
         placed = wanted = {}
+    if unlisted := sorted(set(wanted.values()) - listing.files.keys()):
+        raise CheckpointError(f"{listing.repo}: {index_name} names {unlisted[0]}, which the hub does not list.")
     places: dict[str, list[tuple]] = {}
     for file_name in sorted(set(wanted.values())) or [f"{stem}.safetensors"]:
-        if file_name not in listing.files:
-            raise CheckpointError(f"{listing.repo}: {index_name} names {file_name}, which the hub does not list.")
         file = listing.files[file_name]
         for name, (start, end, value) in _header(hub, listing, file).items():
             if placed and placed.get(name) != file_name:

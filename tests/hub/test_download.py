@@ -1,6 +1,5 @@
 """Downloads from a hub on this machine: what comes is what is there, nothing twice, nothing half."""
 
-
 import pytest
 import torch
 

@@ -1,0 +1,286 @@
+"""Every way in which a network, a hub, a disk or a person can stop a download; after each the model is whole or not there."""
+
+import errno
+import os
+import shutil
+import time
+from email.utils import formatdate
+
+import pytest
+
+from minimistral import CheckpointError
+from minimistral.checkpoints import filling
+from minimistral.checkpoints.hub import download
+
+REPO, SHARD = "org/sharded", "model-00002-of-00004.safetensors"
+
+
+@pytest.fixture
+def fetch(server, client, tmp_path):
+    """Downloads the sharded model, and says whether all of it is there."""
+
+    def run(repo=REPO, layers=None, **changes):
+        return download(repo, to=tmp_path / "it", layers=layers, hub=client(**changes), progress=False)
+
+    return run
+
+
+def is_right(server, folder, repo=REPO):
+    record = filling.read_record(folder)
+    assert record.is_whole(folder)
+    return all((folder / name).read_bytes() == server.models[repo][name] for name in record.files)
+
+
+def refused(fetch, *texts, **options):
+    with pytest.raises(CheckpointError) as caught:
+        fetch(**options)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500
+    assert all(text in message for text in texts), message
+    return message
+
+
+# What another try cures
+
+
+@pytest.mark.parametrize(
+    "route, faults",
+    [
+        ("cdn", [{"cut": 30_000}]),
+        ("cdn", [{"cut": 30_000}, {"cut": 0}, {"cut": 1}]),
+        ("cdn", [{"stall": 20_000}]),
+        ("cdn", [{"hang": 1}]),
+        ("cdn", [{"status": 403}]),
+        ("cdn", [{"status": 503}, {"cut": 10}, {"status": 500}]),
+        ("cdn", [{"length": 30_000}]),
+        ("cdn", [{"length": 900_000}]),
+        ("cdn", [{"cut": 25_000}, {"ignore_range": True}]),
+        ("cdn", [{"cut": 25_000}, {"ignore_range": True, "cut": 35_000}]),
+        ("cdn", [{"page": b"<html>log in</html>"}]),
+        ("cdn", [{"flip": 20_000}]),
+        ("cdn", [{"flip": 3, "cut": 25_000}]),
+        ("resolve", [{"status": 429, "headers": {"Retry-After": "0"}}]),
+        ("resolve", [{"status": 429, "headers": {"Retry-After": formatdate(time.time() - 5, usegmt=True)}}]),
+        ("resolve", [{"status": 429, "headers": {"RateLimit": '"resolvers";r=0;t=0'}}]),
+        ("resolve", [{"status": 502}, {"status": 504}]),
+        ("list", [{"status": 500}, {"status": 429, "headers": {"Retry-After": "soon"}}]),
+        ("list", [{"hang": 1}]),
+    ],
+    ids=str,
+)
+def test_what_another_try_cures_is_tried_again(server, fetch, route, faults):
+    server.faults[route] = [fault | ({"file": SHARD} if route == "cdn" else {}) for fault in faults]
+    assert is_right(server, fetch(timeout=0.3))
+    assert not server.faults[route]
+
+
+def test_a_connection_that_is_cut_again_and_again_goes_on_as_long_as_bytes_come(server, fetch):
+    server.always["cdn"] = {"cut": 30_000}
+    assert is_right(server, fetch(tries=2))
+    total = sum(len(data) for data in server.models[REPO].values())
+    assert server.n_sent("cdn") < total  # nothing came twice
+
+
+def test_a_server_asks_to_wait_and_is_obeyed(server, fetch, monkeypatch):
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    server.faults["list"] = [{"status": 429, "headers": {"Retry-After": "7"}}]
+    fetch()
+    assert max(slept) == 7
+
+
+# What no other try cures
+
+
+@pytest.mark.parametrize(
+    "route, fault, texts",
+    [
+        ("cdn", {"status": 503}, [SHARD, "answered 503, 6 times in a row", "later"]),
+        ("cdn", {"cut": 0}, [SHARD, "failed", "6 times in a row"]),
+        ("cdn", {"stall": 0, "seconds": 0.5}, [SHARD, "sent nothing for 0.2 s"]),
+        ("cdn", {"page": b"<html>log in</html>"}, ["announced 19 bytes", "a web page", "proxy"]),
+        ("cdn", {"length": 30_000, "cut": 0}, ["the server announced 30000 bytes", "and the file has"]),
+        ("cdn", {"flip": 20_000}, ["twice with other bytes", "hash", "Try another connection"]),
+        ("cdn", {"status": 404}, ["404"]),
+        ("resolve", {"etag": "0" * 64}, ["has changed on the hub", "000000000000"]),
+        ("resolve", {"status": 404, "headers": {"X-Error-Code": "EntryNotFound"}}, ["has no file " + SHARD]),
+        ("resolve", {"status": 418, "headers": {"X-Error-Message": "short and stout"}}, ["418", "short and stout"]),
+        ("resolve", {"status": 429, "headers": {"Retry-After": "4000"}}, ["asks to wait 4000 s", "again then"]),
+    ],
+    ids=str,
+)
+def test_what_no_try_cures_is_told_and_nothing_half_is_left(server, fetch, tmp_path, route, fault, texts):
+    server.faults[route] = [fault | {"file": SHARD}] * 40
+    refused(fetch, REPO, *texts, timeout=0.2)
+    assert not (tmp_path / "it").exists()
+    server.faults.clear()
+    assert is_right(server, fetch())
+
+
+def test_after_a_failure_only_the_rest_is_fetched(server, fetch, tmp_path):
+    server.faults["cdn"] = [{"file": SHARD, "cut": 25_000}, *[{"file": SHARD, "cut": 0}] * 40]
+    message = refused(fetch, SHARD, "what has come is kept")
+    assert "6 times" in message
+    sent = server.n_sent("cdn")
+    server.faults.clear()
+    assert is_right(server, fetch())
+    everything = sum(len(d) for n, d in server.models[REPO].items() if n.startswith(("model-", "tokenizer")))
+    assert server.n_sent("cdn") == everything and sent > 25_000
+
+
+@pytest.mark.parametrize(
+    "repo, fault, texts",
+    [
+        ("org/none", {}, ["org/none", "no such model", "Check the name"]),
+        ("no id", {}, ["no model of that name is known", "mistral-7b-v0.1"]),
+        ("a..b/c", {}, ["is no hub id"]),
+        (REPO, {"page": b"<html>log in</html>"}, ["does not answer as a hub does"]),
+        (REPO, {"page": b'{"id": 3}'}, ["does not answer as a hub does"]),
+        (REPO, {"status": 503}, ["its list of files", "answered 503, 3 times in a row"]),
+        (REPO, {"hang": 0.4}, ["its list of files", "sent nothing for 0.2 s"]),
+    ],
+    ids=str,
+)
+def test_lists_that_do_not_come(server, fetch, repo, fault, texts):
+    server.always["list"] = fault
+    refused(fetch, *texts, repo=repo, timeout=0.2)
+
+
+def test_nobody_answers(fetch):
+    refused(fetch, "connection to http://127.0.0.1:9 failed", "Check the connection", endpoint="http://127.0.0.1:9")
+    refused(fetch, "cannot be asked", endpoint="hppt://127.0.0.1")
+
+
+def test_offline(fetch, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    refused(fetch, "HF_HUB_OFFLINE is set", "Unset it")
+
+
+def test_a_model_without_weights(server, fetch):
+    server.models["org/words"] = {"README.md": b"# Words", "config.json": b"{}"}
+    refused(fetch, "org/words: holds no weights", "README.md", repo="org/words")
+
+
+# Licences and tokens
+
+
+def test_a_gated_model(server, fetch):
+    server.gated[REPO] = "auto"
+    server.tokens = {"hf_agreed": {REPO}, "hf_other": set()}
+    refused(fetch, "a click on their conditions", f"{server.endpoint}/{REPO}", "hf auth login", "HF_TOKEN", token=False)
+    refused(fetch, "its account has not agreed", f"Open {server.endpoint}/{REPO}", "restricted", token="hf_other")
+    refused(fetch, "does not take your token", "hf auth login", token="hf_wrong")
+    assert is_right(server, fetch(token="hf_agreed"))
+
+
+def test_a_token_never_reaches_another_server(server, fetch):
+    server.tokens = {"hf_secret": {REPO}}
+    fetch(token="hf_secret")
+    assert {r["token"] for r in server.requests if r["route"] == "cdn"} == {None}
+    assert {r["token"] for r in server.requests if r["route"] == "resolve"} == {"Bearer hf_secret"}
+
+
+# Changes on the hub
+
+
+def test_a_model_that_changed_between_two_runs_is_never_mixed(server, fetch, tmp_path):
+    server.faults["cdn"] = [{"file": SHARD, "cut": 25_000}, *[{"file": SHARD, "cut": 0}] * 40]
+    refused(fetch, SHARD)
+    server.faults.clear()
+    changed = bytearray(server.models[REPO][SHARD])
+    changed[-1] ^= 1
+    server.models[REPO][SHARD] = bytes(changed)
+    assert is_right(server, fetch())
+    assert (tmp_path / "it" / SHARD).read_bytes()[-1] == changed[-1]
+
+
+def test_a_revision_may_be_asked_for(server, client, tmp_path):
+    commit = server.commit(REPO)
+    options = dict(hub=client(), progress=False)
+    download(REPO, to=tmp_path / "a", revision=commit, **options)
+    with pytest.raises(CheckpointError, match="no such revision"):
+        download(REPO, to=tmp_path / "b", revision="v7", **options)
+
+
+# Disks
+
+
+def test_a_disk_too_small_is_seen_before_the_first_byte(server, fetch, monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=150_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert is_right(server, fetch())
+    shutil.rmtree(fetch())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_300_000))
+    server.requests.clear()
+    refused(fetch, "0.10 GB free", "Make room")
+    assert not server.n_sent("cdn")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the disk that is always full is Linux's")
+def test_a_disk_that_fills_up_is_told_and_the_download_goes_on_later(server, fetch, tmp_path, monkeypatch):
+    part = filling.Filling.part
+
+    def full(self, name, key):
+        path = part(self, name, key)
+        if name == SHARD and not path.is_symlink():
+            path.symlink_to("/dev/full")
+        return path
+
+    monkeypatch.setattr(filling.Filling, "part", full)
+    refused(fetch, SHARD, "the disk is full", "make room and run the same again")
+    assert not (tmp_path / "it").exists()
+    monkeypatch.undo()
+    next((tmp_path / ".it.download").glob("*.part")).unlink()
+    assert is_right(server, download(REPO, to=tmp_path / "it", endpoint=server.endpoint, token=False, progress=False))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_refuses_at_any_step(server, fetch, tmp_path, monkeypatch, number):
+    """The n-th time that something must be put on the disk for good."""
+    n_steps = 0
+    flush = filling.flush
+
+    def failing(path):
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == limit:
+            raise OSError(number, os.strerror(number))
+        flush(path)
+
+    monkeypatch.setattr(filling, "flush", failing)
+    for limit in range(1, 100):  # noqa: B007
+        n_steps = 0
+        try:
+            folder = fetch()
+            break
+        except CheckpointError as error:
+            assert ("disk is full" in str(error)) == (number != errno.EIO)
+            assert not (tmp_path / "it").exists() or is_right(server, tmp_path / "it")
+    assert is_right(server, folder) and limit > 3
+
+
+# What stands in the way
+
+
+def test_other_folders_are_left_alone(server, fetch, client, tmp_path):
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "notes.txt").write_text("mine")
+    refused(fetch, "already holds notes.txt", "Choose another folder")
+    assert (tmp_path / "it" / "notes.txt").read_text() == "mine"
+    (tmp_path / "it" / "notes.txt").unlink()
+    assert is_right(server, fetch())
+    refused(fetch, "holds the whole org/sharded, and org/native is asked for", repo="org/native")
+    (tmp_path / "it" / SHARD).unlink()
+    refused(fetch, "a file has gone")
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="is a file"):
+        download(REPO, to=tmp_path / "file", hub=client())
+
+
+def test_what_is_here_needs_no_network(server, fetch):
+    folder = fetch()
+    server.requests.clear()
+    assert fetch() == folder and fetch(layers=1) == folder
+    assert not server.requests

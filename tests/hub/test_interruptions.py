@@ -1,0 +1,187 @@
+"""Stopped anywhere, killed, or run twice at once: what stands in its place is whole, and the same call goes on."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from minimistral import load
+from minimistral.checkpoints import filling
+from minimistral.checkpoints.hub import download, is_here
+from minimistral.checkpoints.hub_client import Hub
+
+REPO = "org/sharded"
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are quick to start")
+
+
+def in_a_child(work):
+    """The process id of a copy of this process that does the work and ends: 0 when it is done, 130 when interrupted."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        work()
+        status = 0
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        os._exit(status)
+
+
+def status_of(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def is_right(server, folder, repo=REPO):
+    record = filling.read_record(folder)
+    return record.is_whole(folder) and all(
+        (folder / name).read_bytes() == server.models[repo][name] for name in record.files
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_at_random_moments_it_goes_on_and_is_never_half_there(server, client, tmp_path, how):
+    download(
+        "org/native", to=tmp_path / "first", hub=client(), progress=False
+    )  # whatever is imported late is there now
+    server.always["cdn"] = {"slow": 0.01}
+    chance, statuses = random.Random(0), []
+
+    def work():
+        hub = Hub(endpoint=server.endpoint, wait=0.01, timeout=5.0)
+        download(REPO, to=tmp_path / "it", hub=hub, progress=False)
+
+    while not (tmp_path / "it").exists():
+        sent = server.n_sent("cdn") + chance.randrange(
+            2, 90_000
+        )  # a moment counted in bytes: a busy machine has slow clocks
+        pid = in_a_child(work)
+        while server.n_sent("cdn") < sent and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.003)
+        os.kill(pid, how)
+        statuses.append(status_of(pid))
+        assert not (tmp_path / "it").exists() or is_right(server, tmp_path / "it")
+        assert len(statuses) < 100
+    assert is_right(server, tmp_path / "it")
+    assert set(statuses) <= {0, 130, -how} and len(statuses) > 3
+    assert is_here(tmp_path / "it", REPO)
+
+
+def test_two_processes_at_once_fetch_everything_once(server, tmp_path):
+    server.always["cdn"] = {"slow": 0.01}
+
+    def work():
+        download(REPO, to=tmp_path / "it", hub=Hub(endpoint=server.endpoint, say=said.append), progress=False)
+        (tmp_path / f"said-{os.getpid()}").write_text("\n".join(said))
+
+    said = []
+    pids = [in_a_child(work) for _ in range(3)]  # sharing one list of what was said, each its own copy
+    assert [status_of(pid) for pid in pids] == [0, 0, 0]
+    assert is_right(server, tmp_path / "it")
+    names = [request["file"] for request in server.requests if request["route"] == "cdn"]
+    assert len(names) == len(set(names))
+    texts = [path.read_text() for path in tmp_path.glob("said-*")]
+    assert sum("another process is downloading it" in text for text in texts) >= 1  # all, but on a very busy machine
+
+
+def test_one_waits_for_another_that_dies_and_goes_on_where_it_was(server, tmp_path):
+    server.always["cdn"] = {"slow": 0.02}
+
+    def work():
+        download(REPO, to=tmp_path / "it", hub=Hub(endpoint=server.endpoint, wait=0.01), progress=False)
+
+    first = in_a_child(work)
+    while server.n_sent("cdn") < 50_000:
+        time.sleep(0.003)
+    second = in_a_child(work)
+    while server.n_sent("cdn") < 150_000:
+        time.sleep(0.003)
+    os.kill(first, signal.SIGKILL)
+    assert (status_of(first), status_of(second)) == (-signal.SIGKILL, 0)
+    assert is_right(server, tmp_path / "it")
+
+
+class Stop(BaseException):
+    """As KeyboardInterrupt: no handler for errors may swallow it."""
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """stopping(n): the n-th step on the disk from now on does not happen, or happens and nothing after it does."""
+    state = {"left": 10**9, "is_after": False}
+
+    def counted(function):
+        def step(*args, **kwargs):
+            state["left"] -= 1
+            if state["left"] == 0 and not state["is_after"]:
+                raise Stop
+            result = function(*args, **kwargs)
+            if state["left"] == 0:
+                raise Stop
+            return result
+
+        return step
+
+    for name in ("replace", "rename", "unlink", "rmdir", "mkdir", "write_text", "write_bytes"):
+        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
+    monkeypatch.setattr(filling, "flush", counted(filling.flush))
+    monkeypatch.setattr(filling.Growing, "write", counted(filling.Growing.write))
+
+    def start(n, is_after):
+        state.update(left=n, is_after=is_after)
+
+    return start
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+def test_stopped_before_and_after_every_step_on_the_disk(server, client, tmp_path, stopping, is_after):
+    """One run after the other, each going on from what the last one left, each stopped one step later."""
+    for n in range(1, 400):
+        stopping(n, is_after)
+        try:
+            download(REPO, to=tmp_path / "it", hub=client(), progress=False)
+            break
+        except Stop:
+            assert (
+                not (tmp_path / "it").exists()
+                or not any((tmp_path / "it").iterdir())
+                or is_right(server, tmp_path / "it")
+            )
+    stopping(10**9, False)
+    assert n > 5 and is_right(server, tmp_path / "it")
+    everything = sum(len(d) for name, d in server.models[REPO].items() if name.startswith(("model-", "tokenizer")))
+    assert server.n_sent("cdn") < 2.5 * everything  # it goes on, and does not begin again
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+def test_layers_that_are_added_leave_the_folder_loadable_at_every_step(server, client, tmp_path, stopping, is_after):
+    folder = download(REPO, to=tmp_path / "it", layers=[1], hub=client(), progress=False)
+
+    def logits(layers):
+        model, _ = load(folder, device="cpu", layers=layers)
+        with torch.inference_mode():
+            return model(torch.arange(9)[None])
+
+    before = logits([1])
+    for n in range(1, 400):
+        stopping(n, is_after)
+        try:
+            download(REPO, to=folder, layers=[0, 1, 3], hub=client(), progress=False)
+            break
+        except Stop:
+            stopping(10**9, False)
+            assert is_here(folder, REPO, [1]) and torch.equal(logits([1]), before)
+            if is_here(folder, REPO, [0, 3]):
+                logits([3, 0])
+    stopping(10**9, False)
+    assert n > 5 and is_here(folder, REPO, [0, 1, 3])
+    whole = download(REPO, to=tmp_path / "whole", hub=client(), progress=False)
+    model, _ = load(whole, device="cpu", layers=[3, 0])
+    with torch.inference_mode():
+        assert torch.equal(logits([3, 0]), model(torch.arange(9)[None]))
