@@ -237,6 +237,16 @@ def server(tmp_path, monkeypatch):
     hub.close()
 
 
+@pytest.fixture
+def at_home(server, monkeypatch):
+    """The local hub as the one that is asked when no endpoint is given."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
 SIZES = dict(dim=32, n_layers=4, n_heads=4, n_kv_heads=2, head_dim=8, hidden_dim=48, vocab_size=2048)
 
 

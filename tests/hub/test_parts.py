@@ -301,13 +301,7 @@ def test_logits_through_one_layer_of_the_real_models(preset, n_shards, bytes_a_s
 # load
 
 
-def test_load_fetches_what_is_asked_for_and_keeps_it(server, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+def test_load_fetches_what_is_asked_for_and_keeps_it(server, at_home):
     model, tokenizer = load("org/sharded", device="cpu", layers=1)
     assert model.config.n_layers == 1 and tokenizer.vocab_size == 2048
     server.requests.clear()
