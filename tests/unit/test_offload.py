@@ -1,10 +1,23 @@
 """Offloaded experts: the LRU against a slow list, and the same logits as the plain model however few experts fit."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
+from torch.testing import assert_close
 
-from minimistral.offload import LRU, lru_hits
+from minimistral import CheckpointError, MoEConfig, generate, load, save
+from minimistral.expert_stores import FileStore, Range, Record
+from minimistral.offload import LRU, load_offloaded, lru_hits, offload
+from minimistral.quantize import quantize_
+
+torch.set_num_threads(1)
+
+SIZES = dict(dim=32, n_layers=3, n_heads=4, n_kv_heads=2, head_dim=8, hidden_dim=64, vocab_size=30)
+N_EXPERTS = 3 * 4  # all of them
 
 
 def slow_lru(keys, capacity):
@@ -46,3 +59,208 @@ def test_steps_by_hand():
 def test_a_capacity_that_holds_nothing_is_refused(capacity):
     with pytest.raises(ValueError, match="1 or more"):
         lru_hits([[0]], capacity)
+
+
+def mixture(random_model):
+    return random_model(SIZES, sliding_window=5, moe=MoEConfig(4, 2))
+
+
+def expert_bytes(bits=None):
+    """Of w1 and w3 (64, 32) and w2 (32, 64): floats; or codes, and scales of a row or of 32 weights, each begun at 256."""
+    if bits is None:
+        return 3 * 64 * 32 * 4
+    return 3 * (2048 + 256) if bits == "int8" else 3 * (1024 + 256)
+
+
+def logits_of(model):
+    tokens = torch.randint(30, (2, 9), generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return model(tokens)
+
+
+def recorded_uses(model):
+    """The (layer, expert) pairs in the order in which a plain model runs them."""
+    uses = []
+    for i, layer in enumerate(model.layers):
+        for e, expert in enumerate(layer.feed_forward.experts):
+            expert.register_forward_hook(lambda module, args, out, key=(i, e): uses.append(key))
+    return uses
+
+
+@pytest.fixture(scope="module")
+def folder(random_model, tmp_path_factory):
+    place = tmp_path_factory.mktemp("mixture") / "native"
+    save(mixture(random_model), place)
+    return place
+
+
+@pytest.mark.parametrize("bits", [None, "int8", "int4"])
+@pytest.mark.parametrize("n_slots", [1, 3, 5, N_EXPERTS, 99])
+def test_the_same_logits_ids_and_hits_as_the_plain_model(random_model, n_slots, bits):
+    plain, offloaded = mixture(random_model), mixture(random_model)
+    if bits:
+        quantize_(plain, bits)
+    cache = offload(offloaded, n_slots * expert_bytes(bits) + 17, "cpu", quantize=bits)
+    assert cache is offloaded.expert_cache and cache.capacity == min(n_slots, N_EXPERTS)
+    assert cache.nbytes <= n_slots * expert_bytes(bits) + 17
+    assert cache.record.nbytes == expert_bytes(bits)
+    uses = recorded_uses(plain)
+    assert torch.equal(logits_of(offloaded), logits_of(plain))
+    assert generate(offloaded, [[1, 2, 3]], 12) == generate(plain, [[1, 2, 3]], 12)
+    assert (cache.hits, cache.misses) == lru_hits([uses], cache.capacity)
+    assert cache.keys == slow_lru(uses, cache.capacity)[2]
+    assert cache.bytes_moved == cache.misses * expert_bytes(bits)
+    cache.reset_counts()
+    assert (cache.hits, cache.misses, cache.hit_rate) == (0, 0, 0.0)
+
+
+def test_an_offloaded_model_keeps_no_expert_but_those_in_the_store(random_model):
+    model = mixture(random_model)
+    whole = sum(tensor.nbytes for tensor in model.state_dict().values())
+    cache = offload(model, 2 * expert_bytes(), "cpu")
+    rest = sum(tensor.nbytes for tensor in model.state_dict().values())
+    assert whole - rest == N_EXPERTS * expert_bytes() == cache.store.nbytes
+    assert not any(".experts." in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize("bits", [None, "int8", "int4"])
+@pytest.mark.parametrize("layout", ["native", "hub"])
+@pytest.mark.parametrize("where", ["memory", "disk", "a file"])
+def test_loaded_from_either_layout_with_experts_anywhere(random_model, tmp_path, layout, where, bits):
+    plain = mixture(random_model)
+    save(plain, tmp_path / "model", layout=layout)
+    if bits:
+        quantize_(plain, bits)
+    experts_in = tmp_path / "experts.bin" if where == "a file" else where
+    if where == "disk" and bits:
+        with pytest.raises(ValueError, match="Name a file"):
+            load_offloaded(tmp_path / "model", 10**6, "cpu", bits, experts_in)
+        return
+    for prefetch in (False, True):  # the second time the file is there
+        model, tokenizer = load_offloaded(
+            tmp_path / "model", 3 * expert_bytes(bits), "cpu", bits, experts_in, prefetch=prefetch
+        )
+        assert tokenizer is None and not model.training
+        assert torch.equal(logits_of(model), logits_of(plain))
+        assert generate(model, [[1, 2]], 8) == generate(plain, [[1, 2]], 8)
+        assert model.expert_cache.capacity == 3 and model.expert_cache.misses > 3
+
+
+def test_another_dtype_and_the_bundled_mixture(folder):
+    model, _ = load_offloaded(folder, 10**6, "cpu", dtype="bfloat16")
+    plain, _ = load(folder, "cpu", "bfloat16")
+    assert_close(logits_of(model), logits_of(plain), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="dtype"):
+        load_offloaded(folder, 10**6, "cpu", dtype="bfloat16", experts_in="disk")
+    model, tokenizer = load_offloaded("tiny-mixtral", 10**6, "cpu", quantize="int8")
+    assert tokenizer.vocab_size == 2048 and model.expert_cache.capacity == 10**6 // model.expert_cache.record.nbytes
+
+
+def test_prefetch_announces_what_the_next_gate_would_choose(folder, tmp_path):
+    model, _ = load_offloaded(folder, 4 * expert_bytes(), "cpu", experts_in="disk", prefetch=True)
+    announced = []
+    model.expert_cache.store.announce = announced.append
+    seen = []
+    for layer in model.layers:
+        layer.feed_forward.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        model(torch.tensor([[3, 4]]))
+        assert announced == []  # a prompt
+        model(torch.tensor([[3]]))
+    expected = [
+        (i, e)
+        for i in (1, 2)
+        for e in model.layers[i].feed_forward.gate(seen[3 + i - 1][0, 0]).topk(2).indices.tolist()
+    ]
+    assert announced and set(announced) <= set(expected)
+
+
+def test_a_file_of_other_experts_is_refused_and_a_broken_write_leaves_none(random_model, folder, tmp_path, monkeypatch):
+    file = tmp_path / "experts.bin"
+    load_offloaded(folder, 10**6, "cpu", "int8", file)
+    for changed in (dict(quantize="int4"), dict(dtype="bfloat16", quantize="int8")):
+        with pytest.raises(ValueError, match="Delete it"):
+            load_offloaded(folder, 10**6, "cpu", experts_in=file, **changed)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="Delete it"):
+        load_offloaded(folder, 10**6, "cpu", "int8", file)
+    calls = []
+    fill = Record.fill
+    monkeypatch.setattr(Record, "fill", lambda *args: calls.append(1) if len(calls) < 5 else 1 / 0)
+    with pytest.raises(CheckpointError, match="new.bin: cannot be written"):
+        load_offloaded(folder, 10**6, "cpu", "int8", tmp_path / "new.bin")
+    assert fill and sorted(path.name for path in tmp_path.iterdir()) == ["experts.bin"]
+
+
+def test_a_file_cut_short_while_in_use_is_named_and_the_half_expert_never_used(folder, tmp_path):
+    file = tmp_path / "experts.bin"
+    model, _ = load_offloaded(folder, 2 * expert_bytes("int8"), "cpu", "int8", file)
+    expected, whole = logits_of(model), file.read_bytes()
+    with file.open("r+b") as opened:
+        opened.truncate(4096 + 100)
+    with pytest.raises(CheckpointError, match="experts.bin: ends before"):
+        logits_of(model)
+    assert model.expert_cache.keys == []
+    with file.open("r+b") as opened:
+        opened.write(whole)
+    assert torch.equal(logits_of(model), expected)
+
+
+def test_several_ranges_make_one_record(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(range(100)))
+    (tmp_path / "b").write_bytes(bytes(range(100, 200)))
+    record = Record((), 12)
+    ranges = {(0, 0): [Range(tmp_path / "a", 10, 5, 0), Range(tmp_path / "b", 90, 6, 6)]}
+    store, flat = FileStore(ranges, record, torch.device("cpu")), torch.zeros(12, dtype=torch.uint8)
+    store.bring((0, 0), flat)
+    assert flat.tolist() == [10, 11, 12, 13, 14, 0, 190, 191, 192, 193, 194, 195]
+
+
+def test_what_cannot_be_offloaded_is_told(random_model, folder):
+    with pytest.raises(ValueError, match="dense"):
+        offload(random_model(SIZES), 10**6, "cpu")
+    with pytest.raises(ValueError, match=f"an expert has {expert_bytes():,} bytes"):
+        offload(mixture(random_model), expert_bytes() - 1, "cpu")
+    with pytest.raises(ValueError, match="quantized already"):
+        offload(quantize_(mixture(random_model), "int8"), 10**6, "cpu", quantize="int8")
+    with pytest.raises(ValueError, match="quantize='int3'"):
+        load_offloaded(folder, 10**6, "cpu", quantize="int3")
+    model = quantize_(mixture(random_model), "int4")
+    expected = logits_of(model)
+    offload(model, 10**6, "cpu")  # as it is
+    assert torch.equal(logits_of(model), expected)
+
+
+CHILD = """
+import sys, torch
+from minimistral.offload import load_offloaded
+torch.set_num_threads(1)
+def private():
+    fields = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+    return int(fields["RssAnon"].split()[0]) * 1024
+load_offloaded("tiny-mixtral", 10**6, "cpu")  # what every first load needs
+before = private()
+model, _ = load_offloaded(sys.argv[1], 4 * 3 * 256 * 1024 * 4, "cpu", experts_in=sys.argv[2])
+most = 0
+with torch.no_grad():
+    for token in range(1, 13):
+        model(torch.tensor([[token]]))
+        most = max(most, private() - before)
+print(most, model.expert_cache.misses)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("where", ["disk", "file"])
+def test_private_memory_is_the_budget_however_large_the_file(random_model, tmp_path, where):
+    sizes = dict(dim=256, n_layers=4, n_heads=4, n_kv_heads=2, head_dim=16, hidden_dim=1024, vocab_size=64)
+    save(random_model(sizes, moe=MoEConfig(8, 2)), tmp_path / "model")  # experts of 3.1 MB, 101 MB in all
+    experts_in = "disk" if where == "disk" else tmp_path / "experts.bin"
+    if where == "file":
+        load_offloaded(tmp_path / "model", 10**7, "cpu", experts_in=experts_in)  # written here
+    result = subprocess.run(
+        [sys.executable, "-c", CHILD, tmp_path / "model", experts_in],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    most, misses = map(int, result.stdout.split())
+    assert misses > 32 and most < 4 * 3.1e6 + 10e6  # the slots, and some room
