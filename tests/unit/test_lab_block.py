@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from minimistral.config import ModelConfig
 from minimistral.lab import BlockXray, KeyDial
-from minimistral.lab.block_picture import draw_block
 from minimistral.lab.depth import N_TEXTS, N_TOKENS, NORMS, VOCAB, Layer, Stack, last_gradient, xray
 from minimistral.lab.gates import HIDDEN_DIMS, KINDS, with_feed_forward
 from minimistral.lab.tools import block_xray, key_dial
@@ -138,8 +137,3 @@ def test_a_hidden_key_has_no_weight_and_a_key_across_has_some():
     assert "hidden" in KeyDial(hidden=True).picture().alt
     with pytest.raises(ValueError, match="length"):
         key_dial.State(length=5)
-
-
-def test_the_block_is_drawn_with_words_for_those_who_do_not_see_it():
-    picture = draw_block()
-    assert "RMSNorm" in picture.alt and "2 of 8" in picture.alt and len(picture.png) < 60_000
