@@ -6,7 +6,7 @@ as before, but every setting between 2 and 8 bits can be tried. A test holds the
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from minimistral.transformer import Transformer
 
 BLOCK = 1024  # tokens a block: the unit over which differences are averaged and their spread is taken
 CHUNK = 256  # tokens read at a time; the cache carries the rest
+Scales = Callable[[Tensor, int], Tensor]  # groups (n_groups, weights a group) and bits to scales (n_groups,)
 Group = int | str  # so many weights side by side in a row; "row" or "matrix": the whole of it
 
 
@@ -39,12 +40,17 @@ def grouped(weight: Tensor, group: Group) -> Tensor:
     return weight.reshape(-1, group)
 
 
-def rounded(weight: Tensor, bits: int, group: Group) -> Tensor:
-    """weight (out, in) on its grid, as floats: the nearest multiple of scale = largest |weight| of the group ÷ largest code."""
-    rows = grouped(weight, group)
-    scale = rows.abs().amax(dim=1, keepdim=True) / largest_code(bits)
-    codes = (rows / scale.where(scale > 0, torch.ones_like(scale))).round()  # a group of zeros stays zeros
-    return (codes * scale).view_as(weight)
+def largest_weight(groups: Tensor, bits: int) -> Tensor:
+    """groups (n_groups, weights a group) to their scales (n_groups,): the largest |weight| gets the largest code."""
+    return groups.abs().amax(dim=1) / largest_code(bits)
+
+
+def rounded(weight: Tensor, bits: int, group: Group, scales: Scales = largest_weight) -> Tensor:
+    """weight (out, in) on its grid, as floats: the nearest multiple of its group's scale, held within the largest code."""
+    rows, largest = grouped(weight, group), largest_code(bits)
+    scale = scales(rows, bits)[:, None]
+    scale = scale.where(scale > 0, torch.ones_like(scale))  # a group of zeros stays zeros
+    return ((rows / scale).round().clamp(-largest, largest) * scale).view_as(weight)
 
 
 def matrices(model: Transformer) -> dict[str, nn.Linear]:
@@ -56,14 +62,16 @@ def matrices(model: Transformer) -> dict[str, nn.Linear]:
     }
 
 
-def round_model(model: Transformer, bits: int, group: Group, only: Iterable[str] | None = None) -> Transformer:
+def round_model(
+    model: Transformer, bits: int, group: Group, only: Iterable[str] | None = None, scales: Scales = largest_weight
+) -> Transformer:
     """A copy of the model with its matrices, or `only` those, rounded; the model itself stays as it is."""
     copied = copy.deepcopy(model)
     names = None if only is None else set(only)
     with torch.no_grad():
         for name, module in matrices(copied).items():
             if names is None or name in names:
-                module.weight.copy_(rounded(module.weight, bits, group))
+                module.weight.copy_(rounded(module.weight, bits, group, scales))
     return copied
 
 
