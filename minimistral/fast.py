@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from minimistral import generation
 from minimistral.moe import MoE, choose_experts
-from minimistral.quantize import dequantize_int4, dequantize_int8
+from minimistral.quantize import Int4Linear, dequantize_int4, dequantize_int8
 from minimistral.rope import rope_angles, rotate_pairs
 from minimistral.sampling import Sampling
 from minimistral.transformer import Block, Transformer
@@ -81,6 +81,9 @@ def join(modules: Sequence[nn.Module]) -> Rows:
 
     Of layers that were joined before, the tensor that they already share.
     """
+    for module in modules:
+        if isinstance(module, Int4Linear):
+            module.unpack_()  # out of the order that a CPU's kernel reads
     parts = []
     for name in tensor_names(modules[0]):
         own = [getattr(module, name) for module in modules]

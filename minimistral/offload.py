@@ -26,7 +26,7 @@ from minimistral.checkpoints.read import _device, _dtype, _stored_dtype
 from minimistral.config import ModelConfig
 from minimistral.expert_stores import FileStore, HostStore, Key, Range, Record, pack
 from minimistral.moe import MoE, choose_experts
-from minimistral.quantize import QuantizedLinear, kind_of, quantize_
+from minimistral.quantize import Int4Linear, QuantizedLinear, kind_of, quantize_
 from minimistral.tokenizer import Tokenizer, find_tokenizer
 from minimistral.transformer import Transformer
 
@@ -181,6 +181,9 @@ def offload(
     """
     experts = _experts_of(model.config)
     device = _device(device)
+    for module in model.modules():
+        if isinstance(module, Int4Linear):
+            module.unpack_()
     if quantize is not None and any(isinstance(module, QuantizedLinear) for module in model.modules()):
         raise ValueError(f"quantize={quantize!r}: the model is quantized already; leave quantize=None.")
 
@@ -346,7 +349,16 @@ def _template(expert: nn.Module, bits: str | None) -> nn.Module:
             example = kind_of(bits).from_weight(row)
             parts = {part: t.new_empty(n_rows, *t.shape[1:], device="meta") for part, t in example.state_dict().items()}
             setattr(template, name, type(example)(**parts))
+    for linear in template.children():
+        if isinstance(linear, Int4Linear):
+            linear.pack_ = (
+                _never  # in another order its weights would be a copy, which no budget counts and no slot fills
+            )
     return template
+
+
+def _never() -> bool:
+    return False
 
 
 def _install(model: Transformer, cache: ExpertCache, prefetch: bool = False) -> None:

@@ -64,6 +64,20 @@ def test_quantized_weights_too(random_model, lengths, moe, bits):
         assert_same_logits(model, lengths, n_steps=15, max_context=40, by_rows=by_rows)
 
 
+@pytest.mark.parametrize("bits", [None, "int8", "int4"])
+def test_bfloat16_on_a_cpu_whose_kernels_reorder_int4(random_model, bits):
+    model = random_model(EVEN, **MIXTURE).to(torch.bfloat16)
+    if bits:
+        quantize_(model, bits)
+    prompt = prompts_of([6], 50)[0]
+    with torch.no_grad():
+        expected = model(torch.tensor([prompt]), last_only=True)[:, 0]
+    for _ in range(2):  # the second decoder meets a model that has been used
+        decoder = FastDecoder(model, max_context=16)
+        read(model, [prompt[:-1]], decoder.cache)
+        assert_close(decoder.step(torch.tensor(prompt[-1:])), expected, rtol=0.05, atol=0.05)
+
+
 def test_tied_embeddings_and_a_window_beyond_the_context(random_model):
     assert_same_logits(random_model(tie_embeddings=True, sliding_window=1000), [9], n_steps=9, max_context=20)
 

@@ -146,6 +146,23 @@ def test_loaded_from_either_layout_with_experts_anywhere(random_model, tmp_path,
         assert model.expert_cache.capacity == 3 and model.expert_cache.misses > 3
 
 
+def test_int4_experts_stay_in_their_slots_also_where_a_cpu_reorders_them(random_model):
+    def made():
+        model = random_model(SIZES | dict(dim=64), moe=MoEConfig(4, 2)).to(torch.bfloat16)  # a kernel takes 64 rows
+        for name, weight in model.named_parameters():
+            weight.mul_(4 if ".experts." in name else 1)  # so that it matters which expert it was
+        return model
+
+    plain, offloaded, used = quantize_(made(), "int4"), made(), quantize_(made(), "int4")
+    expected = logits_of(plain)
+    cache = offload(offloaded, 10_000, "cpu", quantize="int4")
+    assert_close(logits_of(offloaded), expected, rtol=0.05, atol=0.05)
+    assert cache.capacity == 1 and cache.misses > 9
+    logits_of(used)
+    offload(used, 10_000, "cpu")  # in the kernel's order by now
+    assert_close(logits_of(used), expected, rtol=0.05, atol=0.05)
+
+
 def test_another_dtype_and_the_bundled_mixture(folder):
     model, _ = load_offloaded(folder, 10**6, "cpu", dtype="bfloat16")
     plain, _ = load(folder, "cpu", "bfloat16")
@@ -156,23 +173,22 @@ def test_another_dtype_and_the_bundled_mixture(folder):
     assert tokenizer.vocab_size == 2048 and model.expert_cache.capacity == 10**6 // model.expert_cache.record.nbytes
 
 
-def test_prefetch_announces_what_the_next_gate_would_choose(folder, tmp_path):
-    model, _ = load_offloaded(folder, 4 * expert_bytes(), "cpu", experts_in="disk", prefetch=True)
-    announced = []
+@pytest.mark.parametrize("n_slots", [1, N_EXPERTS])
+def test_prefetch_announces_what_the_next_gate_would_choose_and_is_not_there(folder, n_slots):
+    model, _ = load_offloaded(folder, n_slots * expert_bytes(), "cpu", experts_in="disk", prefetch=True)
+    announced, seen = [], []
     model.expert_cache.store.announce = announced.append
-    seen = []
     for layer in model.layers:
         layer.feed_forward.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     with torch.no_grad():
-        model(torch.tensor([[3, 4]]))
-        assert announced == []  # a prompt
+        model(torch.arange(30)[None])  # a prompt, which brings all experts
+        assert announced == [] and len(seen) == 3
         model(torch.tensor([[3]]))
-    expected = [
-        (i, e)
-        for i in (1, 2)
-        for e in model.layers[i].feed_forward.gate(seen[3 + i - 1][0, 0]).topk(2).indices.tolist()
-    ]
-    assert announced and set(announced) <= set(expected)
+    expected = []
+    for i in (1, 2):
+        gate = model.layers[i].feed_forward.gate
+        expected += [(i, e) for e in gate(seen[3 + i - 1][0, 0]).topk(2).indices.tolist()]
+    assert announced == (expected if n_slots == 1 else [])
 
 
 def test_a_file_of_other_experts_is_refused_and_a_broken_write_leaves_none(random_model, folder, tmp_path, monkeypatch):
