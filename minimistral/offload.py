@@ -351,9 +351,8 @@ def _template(expert: nn.Module, bits: str | None) -> nn.Module:
             setattr(template, name, type(example)(**parts))
     for linear in template.children():
         if isinstance(linear, Int4Linear):
-            linear.pack_ = (
-                _never  # in another order its weights would be a copy, which no budget counts and no slot fills
-            )
+            # in another order its weights would be a copy, which no budget counts and no slot fills
+            linear.pack_ = _never
     return template
 
 
