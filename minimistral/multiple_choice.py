@@ -85,20 +85,21 @@ def log_likelihoods(
     """For each (given, scored): Σ log p of the scored ids in nats, and whether each of them was the likeliest token.
 
     Rows of like length are read together, padded on the right, which changes nothing: no token sees what stands after it.
+    What the model reads (all but the last id) is read once where it is the same: A, B, C and D cost as much as one.
     """
     device = next(model.parameters()).device
-    order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]) - len(pairs[i][1]))
+    readers: dict[tuple[int, ...], list[int]] = {}  # what is read, and the pairs that it serves
+    for i, (given, scored) in enumerate(pairs):
+        readers.setdefault((*given, *scored[:-1]), []).append(i)
+    rows = sorted(readers, key=len, reverse=True)
     found: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
-    for start in show(range(0, len(order), batch_size)):
-        batch = order[start : start + batch_size]
-        rows = [torch.tensor([*pairs[i][0], *pairs[i][1]]) for i in batch]
-        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)  # (B, T)
-        logits = model(tokens[:, :-1])  # (B, T - 1, V)
-        for row, i in zip(range(len(batch)), batch):
-            given, scored = pairs[i]
-            found[i] = _of_one(
-                logits[row, len(given) - 1 : len(given) + len(scored) - 1], torch.tensor(scored, device=device)
-            )
+    for start in show(range(0, len(rows), batch_size)):
+        batch = rows[start : start + batch_size]
+        padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in batch], batch_first=True)
+        for logits, row in zip(model(padded.to(device)), batch):  # (T, V) of each row of (B, T)
+            for i in readers[row]:
+                scored = torch.tensor(pairs[i][1], device=device)
+                found[i] = _of_one(logits[len(row) - len(scored) : len(row)], scored)
     return found
 
 
