@@ -106,12 +106,12 @@ class Conversation:
         That happens where the format moves the system's words to the newest question (v2, v3), after an interrupt, and
         where the cache has to grow.
         """
-        needed, window = len(ids) + max_new_tokens, self.model.config.sliding_window
+        needed = len(ids) + max_new_tokens
         if self._cache is None or (needed > self._cache.max_context and not self._cache.rolls):
             size = FIRST_CACHE if self._cache is None else 2 * self._cache.max_context
             size = max(needed, size if self.max_context is None else min(size, self.max_context))
             self._cache = None  # two at once might not fit
-            self._cache = self.model.make_cache(1, size if window is None else min(size, window))
+            self._cache = self.model.make_cache(1, size)
             self._held = []
         if ids[: len(self._held)] != self._held:
             self._cache.reset()
