@@ -32,16 +32,16 @@ def test_routes_are_what_the_gates_say_and_the_output_is_made_of(small):
     ids, weights = lab.route(small, tokens)
     assert ids.shape == weights.shape == (3, 2, 7, 2)
     stream = []
-    hook = small.layers[1].feed_forward.register_forward_hook(lambda m, inputs, y: stream.append((inputs[0], y)))
+    hook = small.layers[2].feed_forward.register_forward_hook(lambda m, inputs, y: stream.append((inputs[0], y)))
     with torch.inference_mode():
         small(tokens)
         hook.remove()
-        (x, y), moe = stream[0], small.layers[1].feed_forward
+        (x, y), moe = stream[0], small.layers[2].feed_forward
         for b, t in itertools.product(range(2), range(7)):
             logits = moe.gate(x[b, t])
             ranked = sorted(range(5), key=lambda e: -float(logits[e]))[:2]
-            assert ids[1, b, t].tolist() == ranked
-            by_hand = sum(w * moe.experts[e](x[b, t][None])[0] for w, e in zip(weights[1, b, t], ranked))
+            assert ids[2, b, t].tolist() == ranked
+            by_hand = sum(w * moe.experts[e](x[b, t][None])[0] for w, e in zip(weights[2, b, t], ranked))
             torch.testing.assert_close(by_hand, y[b, t])
     assert not any(layer.feed_forward.gate._forward_hooks for layer in small.layers)
 
