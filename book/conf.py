@@ -26,9 +26,10 @@ autodoc_preserve_defaults = True
 
 html_theme = "furo"
 html_title = "Mistral and Mixtral from their parts"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
-html_js_files = [("live.js", {"type": "module"}), "print.js"]
+html_js_files = [("live.js", {"type": "module"}), "page.js"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False

@@ -192,4 +192,21 @@ def _is_public(name: str, value: object, module: str) -> bool:
 
 
 def figures(source: Path) -> None:
-    """The nine figures of the article, drawn anew, light and dark, each with its caption and its table."""
+    """The article's nine figures, drawn anew, light and dark, each with its caption and its table."""
+    from figures import article_figures
+    from figures.article_figure import DRAWN, markdown
+
+    place = source / "_static" / "figures"
+    place.mkdir()
+    parts = [(HERE / "figures.md").read_text(encoding="utf-8")]
+    for figure in article_figures():
+        parts.append(f"## Figure {figure.number}: {figure.title}\n")
+        for look in ("light", "dark"):
+            name = f"{figure.name}.{look}.svg"
+            shutil.copy(DRAWN / name, place)
+            parts.append(
+                f'<img class="figure-{look}" alt="{escape(figure.alt())}" src="_static/figures/{name}" loading="lazy">\n'
+            )
+        parts.append(f"{figure.caption()}\n")
+        parts.append(f"<details><summary>The numbers</summary>\n\n{markdown(figure.table())}\n\n</details>\n")
+    (source / "figures.md").write_text("\n".join(parts), encoding="utf-8")
