@@ -177,6 +177,22 @@ def test_numbers_are_written_with_a_real_minus():
     assert rounded(-1.25, 2) == "−1.25"
 
 
+def test_the_two_papers_agree_on_llama_2_but_for_two_benchmarks():
+    """Each table is a check of the other's digits; of Llama 2 only NQ and TriviaQA differ, of Mistral 7B every cell."""
+    cells = {
+        file: {(f.benchmark, f.model): f.value for f in scores(file)}
+        for file in ("mistral_table2.csv", "mixtral_table2.csv")
+    }
+    first, second = cells.values()
+    shared = first.keys() & second.keys()
+    assert len(shared) == 36
+    apart = {cell for cell in shared if first[cell] != second[cell]}
+    assert {cell for cell in apart if cell[1] != "Mistral 7B"} == {
+        (benchmark, f"Llama 2 {size}") for benchmark in ("NQ", "TriviaQA") for size in ("7B", "13B")
+    }
+    assert len([cell for cell in apart if cell[1] == "Mistral 7B"]) == 12
+
+
 # ---- words agree with tables -----------------------------------------------------------------------------------------
 
 # Names that hold digits, and references: no numbers of the picture.
