@@ -29,14 +29,26 @@ def weight_bytes(config: ModelConfig, dtype: str | torch.dtype, quantize: str | 
         return count.total * itemsize
     if quantize not in BITS:
         raise ValueError(f"quantize={quantize!r}: choose 'int8', 'int4' or None.")
-    quantized = sum(count.parts[name] for name in ("attention", "feed_forward", "output"))
+    quantized = _quantized(config)
     scales = 4 * quantized_rows(config) if quantize == "int8" else 2 * quantized // GROUP
     return (count.total - quantized) * itemsize + quantized * BITS[quantize] // 8 + scales
 
 
 def bytes_needed(config: ModelConfig, dtype: str | torch.dtype, quantize: str | None = None) -> int:
-    """Memory that holds the model, and what its loading takes beside that (the cache, which grows, is not in it)."""
-    return weight_bytes(config, dtype, quantize) + WORK
+    """Memory that holds the model, and what loading and running it take beside that (the cache is not in it).
+
+    Quantizing reads one matrix at a time, so the largest is counted; a CPU's int4 kernel stores each scale with a zero.
+    """
+    needed = weight_bytes(config, dtype, quantize) + WORK
+    if quantize is None:
+        return needed
+    largest = config.dim * max(config.vocab_size, config.hidden_dim, config.n_heads * config.head_dim)
+    return needed + largest * _itemsize(dtype) + (2 * _quantized(config) // GROUP if quantize == "int4" else 0)
+
+
+def _quantized(config: ModelConfig) -> int:
+    """Weights that quantizing changes."""
+    return sum(config.count_parameters().parts[name] for name in ("attention", "feed_forward", "output"))
 
 
 def quantized_rows(config: ModelConfig) -> int:

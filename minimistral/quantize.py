@@ -19,7 +19,7 @@ from minimistral.quantized_products import can_pack, int4_product, int8_product,
 from minimistral.transformer import Transformer
 
 GROUP_SIZE = 32  # weights that share a scale in int4
-ROWS_AT_ONCE = 2**22  # weights turned into float32 at a time: 16 MiB, however large the matrix
+AT_ONCE = 2**18  # weights turned into float32 at a time: 1 MiB, which a core's cache holds
 
 
 def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     weight = _checked(weight)
     scale = _scale(weight.abs().amax(dim=1), largest=127)  # (out,)
-    codes = (weight / scale[:, None]).round().clamp(-127, 127)
+    codes = (weight / scale[:, None]).round_().clamp_(-127, 127)
     return codes.to(torch.int8), scale
 
 
@@ -59,7 +59,7 @@ def quantize_int4(
     check_group_size(weight.shape[1], group_size)
     groups = weight.unflatten(1, (-1, group_size))  # (out, n_groups, group_size)
     scale = _scale(groups.abs().amax(dim=2), largest=7).to(scale_dtype)
-    codes = (groups / scale.float()[..., None]).round().clamp(-7, 7)
+    codes = (groups / scale.float()[..., None]).round_().clamp_(-7, 7)
     return pack_int4(codes.flatten(1)), scale
 
 
@@ -262,8 +262,8 @@ def is_quantized_name(name: str) -> bool:
 
 
 def _by_rows(quantize: Callable[[Tensor], tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
-    """quantize(weight), some rows at a time: rows do not know of each other, and a float32 copy of a matrix is large."""
-    step = max(1, ROWS_AT_ONCE // max(1, weight.shape[1]))
+    """quantize(weight), some rows at a time: rows do not know of each other, and float32 copies of a matrix are large."""
+    step = max(1, AT_ONCE // max(1, weight.shape[1]))
     if len(weight) <= step:
         return quantize(weight)
     q = scale = None
@@ -288,18 +288,19 @@ class NotFinite(ValueError):
 
 
 def _checked(weight: Tensor) -> Tensor:
-    """The weight as a finite float32 matrix; ValueError otherwise."""
+    """The weight as a float32 matrix; ValueError where it is no matrix of floats."""
     if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
         given = f"{tuple(weight.shape)} {weight.dtype}" if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(f"weight: given {given}; give a matrix (out, in) of floats.")
-    weight = weight.detach().float()
-    is_finite = weight.isfinite().all(dim=1)
-    if not is_finite.all():
-        raise NotFinite(int(is_finite.logical_not().nonzero()[0]))
-    return weight
+    return weight.detach().float()
 
 
 def _scale(largest_weight: Tensor, largest: int) -> Tensor:
-    """largest |w| / largest code; 1 where all weights are 0, or so small that float32 has no scale for them."""
+    """largest |w| / largest code; 1 where all weights are 0, or so small that float32 has no scale for them.
+
+    largest_weight (out,) or (out, n_groups). One infinity or NaN makes itself the largest of its row.
+    """
+    if not largest_weight.isfinite().all():
+        raise NotFinite(int(largest_weight.isfinite().logical_not().nonzero()[0, 0]))
     scale = largest_weight / largest
     return torch.where(scale < torch.finfo(torch.float32).tiny, 1.0, scale)

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from minimistral.checkpoints.errors import CheckpointError, naming
+
 # Weights come in these; integers, 8-bit floats and complex numbers mean a quantized model or another kind of file.
 FLOATS = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 ALLOWED = "bfloat16, float16, float32 or float64"
@@ -20,6 +22,23 @@ class Entry:
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
+    offset: int | None = None  # where its bytes begin in the file, if they lie there one after another
+
+    def read_into(self, scratch: "Scratch") -> Tensor:
+        """The tensor, read and not mapped where the format allows; it holds only until the scratch is used again."""
+        if self.offset is None:
+            return self.read()
+        with naming(self.file):
+            stored = scratch.take(self.n_bytes)
+            left = memoryview(stored.numpy())
+            with self.file.open("rb", buffering=0) as file:
+                file.seek(self.offset)
+                while left:
+                    n = file.readinto(left)
+                    if not n:
+                        raise CheckpointError(f"{self.file}: ends within a tensor: was it cut while it was being read?")
+                    left = left[n:]
+        return stored.view(self.dtype).view(self.shape)
 
     @property
     def n_bytes(self) -> int:
@@ -28,3 +47,17 @@ class Entry:
         for size in self.shape:
             n *= size
         return n
+
+
+class Scratch:
+    """Memory that is used again and again: fresh memory costs time, and leaves holes between what is kept."""
+
+    def __init__(self):
+        self._bytes = torch.empty(0, dtype=torch.uint8)
+
+    def take(self, n_bytes: int) -> Tensor:
+        """n_bytes (n_bytes,) uint8 of it; what was taken before is overwritten."""
+        if n_bytes > len(self._bytes):
+            self._bytes = None  # let go of the old memory first
+            self._bytes = torch.empty(n_bytes, dtype=torch.uint8)
+        return self._bytes[:n_bytes]

@@ -35,6 +35,7 @@ class Piece:
     shape: tuple[int, ...]
     weights: tuple[str, ...]
     unpack: Callable[[Tensor], Sequence[Tensor]] = lambda tensor: [tensor]
+    copies: float = 0.0  # the share of the tensor that `unpack` must copy, because the file has it in another order
 
 
 def native_pieces(config: ModelConfig) -> Iterator[Piece]:
@@ -58,7 +59,8 @@ def stacked_pieces(config: ModelConfig) -> Iterator[Piece]:
         elif rest == "experts.0.w1.weight":
             for w in ("w1", "w2", "w3"):
                 weights = tuple(f"{before}feed_forward.experts.{e}.{w}.weight" for e in range(E))
-                yield Piece(f"{before}block_sparse_moe.{w}", (E * F, C), weights, _unstack(E, transposed=w == "w2"))
+                copies = 1.0 if w == "w2" else 0.0
+                yield Piece(f"{before}block_sparse_moe.{w}", (E * F, C), weights, _unstack(E, w == "w2"), copies)
         elif not rest:
             yield piece
 
@@ -69,7 +71,7 @@ def hub_pieces(config: ModelConfig) -> Iterator[Piece]:
         name = piece.weights[0]
         heads = rotated_heads(name, config)
         unpack = piece.unpack if heads is None else lambda tensor, n=heads: [to_pairs(tensor, n)]
-        yield Piece(hub_name(name), piece.shape, piece.weights, unpack)
+        yield Piece(hub_name(name), piece.shape, piece.weights, unpack, copies=0.0 if heads is None else 1.0)
 
 
 def fused_pieces(config: ModelConfig) -> Iterator[Piece]:

@@ -4,17 +4,21 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from minimistral.checkpoints.aside import aside
 from minimistral.checkpoints.catalog import read_catalog
-from minimistral.checkpoints.entry import FLOATS, Entry
+from minimistral.checkpoints.entry import FLOATS, Entry, Scratch
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.checkpoints.folder import LAYOUTS, Checkpoint, find_checkpoint
 from minimistral.checkpoints.match import match, second_head
 from minimistral.checkpoints.names import Piece
 from minimistral.checkpoints.place import find_folder
+from minimistral.checkpoints.room import check_groups, check_room
+from minimistral.quantize import NotFinite, QuantizedLinear, is_quantized_name, kind_of
 from minimistral.tokenizer import Tokenizer, find_tokenizer
 from minimistral.transformer import Transformer
 
@@ -32,20 +36,25 @@ def load(
     name_or_path: a bundled name, a folder in native or hub layout, or a hub id. layout: "native" or "hub" chooses one
     of two. device "auto": a GPU where there is one. dtype "auto": the file's. layers: the model has these layers of the
     checkpoint alone, an int n the first n, a list these in its order; a folder that holds only a part of a model will do
-    (checkpoints/hub.py fetches parts). CheckpointError says what is wrong with which file and tensor; ValueError, which
-    argument.
+    (checkpoints/hub.py fetches parts). quantize "int8" or "int4": matrices are quantized one by one as they are read, and
+    the model is for inference. CheckpointError says what is wrong with which file and tensor, and that a model is too
+    large for the memory that is free; ValueError, which argument is wrong.
+
+    Without quantize, on a CPU and in the file's dtype, weights stay in the file, which is mapped: memory of the program's
+    own is taken by what the layout stores in another order and `aside` finds no disk for (hub: wq and wk), and by a third
+    of the experts of the eight-file Mixtral (w2, stored transposed).
     """
     if layout not in ("auto", *LAYOUTS):
         raise ValueError(f"layout={layout!r}: choose 'auto', {' or '.join(map(repr, LAYOUTS))}.")
     if quantize is not None:
-        raise ValueError(f"quantize={quantize!r}: this version loads weights as they are; leave quantize=None.")
+        kind_of(quantize)  # ValueError before anything is looked for
     device, dtype = _device(device), _dtype(dtype)
     folder = find_folder(name_or_path, layers)
     checkpoint = find_checkpoint(folder, layout)
     tokenizer_path = find_tokenizer(folder)
     tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
-    model = _load_model(checkpoint, device, dtype, layers)
     notes = list(checkpoint.notes)
+    model = _load_model(checkpoint, device, dtype, quantize, layers, notes)
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         notes.append(
             f"{tokenizer.path}: has {tokenizer.vocab_size:,} ids, and the model knows {model.config.vocab_size:,}: "
@@ -60,7 +69,9 @@ def _load_model(
     checkpoint: Checkpoint,
     device: torch.device,
     dtype: torch.dtype | None,
+    quantize: str | None,
     layers: int | Sequence[int] | None,
+    notes: list[str],
 ) -> Transformer:
     config = checkpoint.config_file.config
     chosen = chosen_layers(layers, config.n_layers)
@@ -69,17 +80,72 @@ def _load_model(
     pieces = match(catalog, checkpoint.layout, checkpoint.config_file, chosen)
     config = config if chosen is None else replace(config, n_layers=len(chosen))
     dtype = dtype or _stored_dtype(pieces, catalog, checkpoint.config_file.dtype)
+    mapped = 0 if quantize else _mapped_bytes(pieces, catalog, device, dtype)
+    if quantize == "int4":
+        check_groups(config)
+    if note := check_room(str(checkpoint.config_file.path.parent), config, device, dtype, quantize, mapped):
+        notes.append(note)
     with torch.device("meta"):
         model = Transformer(config)
     weights: dict[str, Tensor] = {}
+    scratch = Scratch()
     for piece in pieces:
-        tensors = piece.unpack(catalog[piece.name].read())
-        weights.update({name: tensor.to(device, dtype) for name, tensor in zip(piece.weights, tensors, strict=True)})
+        if quantize is None:
+            weights |= _mapped(piece, catalog[piece.name], device, dtype)
+        else:
+            stored = catalog[piece.name].read_into(scratch)
+            weights |= _quantized(model, piece, stored, catalog[piece.name].file, device, dtype, kind_of(quantize))
     if head := second_head(catalog, config):
         embeddings = next(piece.name for piece in pieces if piece.weights == ("tok_embeddings.weight",))
         _check_tied(catalog[head], catalog[embeddings], head)
     model.load_state_dict(weights, strict=True, assign=True)
-    return model.eval()
+    return model.eval() if quantize is None else model.eval().requires_grad_(False)
+
+
+def _mapped(piece: Piece, entry: Entry, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights of a piece, as they lie in the file wherever that is possible."""
+    tensors = piece.unpack(entry.read())
+    if piece.copies and _stays_in_file(entry, device, dtype):
+        tensors = map(aside, tensors)
+    return {name: tensor.to(device, dtype) for name, tensor in zip(piece.weights, tensors, strict=True)}
+
+
+def _quantized(
+    model: Transformer,
+    piece: Piece,
+    stored: Tensor,
+    file: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    kind: type[QuantizedLinear],
+) -> dict[str, Tensor]:
+    """The weights of a piece for a model that gets quantized modules where it had matrices; of the piece nothing is kept."""
+    weights = {}
+    for name, tensor in zip(piece.weights, piece.unpack(stored), strict=True):
+        if not is_quantized_name(name):
+            weights[name] = tensor.to(device, dtype, copy=True)
+            continue
+        stem = name.removesuffix(".weight")
+        try:
+            module = kind.from_weight(tensor.to(device, dtype))
+        except NotFinite as error:
+            where = "" if len(piece.weights) == 1 else f", in it {name}"
+            raise CheckpointError(f"{file}: tensor {piece.name}{where}: {error}") from None
+        model.set_submodule(stem, module)
+        weights |= {f"{stem}.{key}": value for key, value in module.state_dict().items()}
+    return weights
+
+
+def _stays_in_file(entry: Entry, device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cpu" and entry.dtype == dtype
+
+
+def _mapped_bytes(pieces: list[Piece], catalog: dict[str, Entry], device: torch.device, dtype: torch.dtype) -> int:
+    """Bytes of the weights that need no memory of the program's own (those put aside count as needing it)."""
+    entries = [(piece, catalog[piece.name]) for piece in pieces]
+    return sum(
+        int(entry.n_bytes * (1 - piece.copies)) for piece, entry in entries if _stays_in_file(entry, device, dtype)
+    )
 
 
 def chosen_layers(layers: int | Sequence[int] | None, n_layers: int) -> list[int] | None:

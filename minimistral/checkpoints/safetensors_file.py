@@ -20,7 +20,7 @@ from minimistral.checkpoints.json_files import MAX_JSON_BYTES, parse_json, refus
 def open_safetensors(path: Path) -> dict[str, Entry]:
     """The tensors of a file by name; CheckpointError for whatever is damaged, truncated or of no use as a weight."""
     header, n_data_bytes = _header(path)
-    tensor_ranges(path, header, n_data_bytes)
+    ranges = tensor_ranges(path, header, n_data_bytes)
     with naming(path):
         file = safe_open(path, framework="pt", device="cpu")  # maps the file; a tensor is a view of that map
 
@@ -33,8 +33,10 @@ def open_safetensors(path: Path) -> dict[str, Entry]:
 
         return read
 
+    start = path.stat().st_size - n_data_bytes
     return {
-        name: Entry(path, tuple(value["shape"]), FLOATS[value["dtype"]], reader(name)) for name, value in header.items()
+        name: Entry(path, tuple(value["shape"]), FLOATS[value["dtype"]], reader(name), start + ranges[name][0])
+        for name, value in header.items()
     }
 
 
