@@ -15,7 +15,7 @@ from minimistral import ModelConfig, MoEConfig, Tokenizer, Transformer, generate
 
 torch.set_num_threads(1)
 
-COMMANDS = ["doctor", "generate", "chat", "bench", "data", "train", "progress"]
+COMMANDS = ["doctor", "download", "generate", "chat", "bench", "data", "train", "progress"]
 SIZES = dict(dim=24, n_layers=2, n_heads=6, n_kv_heads=3, head_dim=10, hidden_dim=36, vocab_size=41)
 TINY_TOKENIZER = Path(__file__).parents[2] / "minimistral" / "pretrained" / "tiny-tokenizer" / "tokenizer.model"
 
