@@ -35,6 +35,7 @@ _HOME = {
     "BenchmarkExplorer": "tools.benchmark_explorer",
     "RoutingMap": "tools.routing_map",
     "BitPlayer": "tools.bit_player",
+    "Chat": "tools.chat",
 }
 __all__ = sorted(_HOME)
 

@@ -1,0 +1,93 @@
+"""The chat tool: the same text as `generate`, a stop between two tokens, template ids, and conversations."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from minimistral import ModelConfig, Tokenizer, Transformer, generate, load
+from minimistral.lab.tools.chat import Chat, Speaker
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load("tiny-mistral", device="cpu", dtype="float32")
+
+
+def last(states):
+    return list(states)[-1]
+
+
+def never():
+    return False
+
+
+def test_it_writes_what_generate_writes(tiny):
+    model, tokenizer = tiny
+    text = "And it came to pass"
+    ids = tokenizer.encode(text, bos=True)
+    said = last(Speaker(model, tokenizer).say(text, temperature=0.0, most=20, stop=never))
+    [new] = generate(model, [ids], max_new_tokens=20)
+    assert text + said.text == tokenizer.decode(ids + new)  # the space between them is not lost
+    assert said.ids == ids and said.ended == "enough tokens" and said.n_tokens == len(new)
+    assert said.position == len(ids) + len(new) and said.n_slots == min(64, len(ids) + 20)
+
+
+def test_stop_ends_before_the_next_token(tiny):
+    calls = []
+
+    def third():
+        calls.append(1)
+        return len(calls) == 3
+
+    said = last(Speaker(*tiny).say("In the beginning", temperature=1.0, most=50, stop=third, seed=1))
+    assert said.ended == "stopped" and said.n_tokens <= 5  # a part may be several byte tokens
+
+
+def test_the_widget_writes_in_a_thread_and_stops(tiny):
+    tool = Chat(*tiny, most=300)
+    tool.widget()
+    before = threading.active_count()
+    tool.start()
+    assert threading.active_count() >= before and tool._write.disabled
+    time.sleep(0.3)
+    tool.stop()
+    tool.wait()
+    assert "stopped" in tool._said.value and not tool._write.disabled and tool._halt.disabled
+    tool._text.value = "   "
+    tool.start()
+    tool.wait()
+    assert "write something first" in tool._said.value and not tool._write.disabled
+
+
+def test_a_model_without_a_chat_format_says_so_and_shows_the_official_ids(tiny):
+    told = Speaker(*tiny).template("Hello")
+    assert "never taught to chat" in told
+    for token_id in (733, 16289, 28793, 22557, 28748):  # mistral_common's v1 for a user's "Hello"
+        assert f"{token_id}\N{NO-BREAK SPACE}" in told
+
+
+def test_a_chat_model_holds_a_conversation():
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.mistral_v1()
+    sizes = dict(
+        dim=32, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=16, hidden_dim=48, vocab_size=tokenizer.vocab_size
+    )
+    speaker = Speaker(Transformer(ModelConfig(**sizes)), tokenizer)
+    first = last(speaker.say("Hello", temperature=0.0, most=5, stop=never))
+    assert first.ids == [1, 733, 16289, 28793, 22557, 733, 28748, 16289, 28793]
+    second = last(speaker.say("Hello", temperature=0.0, most=5, stop=never))
+    assert second.ids[: len(first.ids)] == first.ids and len(second.ids) > 2 * len(first.ids) - 2
+    assert "never taught" not in speaker.template("Hello")
+
+
+def test_the_still_picture_says_what_was_written(tiny):
+    tool = Chat(*tiny, most=8)
+    assert tool.first().text in repr(tool) and tool.picture().alt == repr(tool)
+
+
+@pytest.mark.parametrize("wrong", [dict(temperature=-1), dict(most=0), dict(most=10_000)])
+def test_arguments_are_checked(wrong):
+    with pytest.raises(ValueError, match="the tool takes"):
+        Chat(**wrong)
