@@ -184,11 +184,12 @@ def bench(
     batch_size: Annotated[int, typer.Option(help="Prompts at once.")] = 1,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Measure how many tokens a second a model reads and writes on this machine."""
     from minimistral.speed import measure, prepare
 
-    speed = measure(prepare(model, device, dtype), prompt_tokens, new_tokens, batch_size)
+    speed = measure(prepare(model, device, dtype, quantize), prompt_tokens, new_tokens, batch_size)
     typer.echo(speed.describe())
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.doctor import memory_bytes
 from minimistral.generation import read
+from minimistral.memory import weight_bytes
+from minimistral.quantize import KINDS, is_quantized_name, kind_of
 from minimistral.transformer import Transformer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -39,27 +42,55 @@ class Speed:
         )
 
 
-def prepare(name: str, device: str = "auto", dtype: str = "auto") -> Transformer:
+def prepare(name: str, device: str = "auto", dtype: str = "auto", quantize: str | None = None) -> Transformer:
     """The model in a folder, or a preset with random weights: speed does not depend on what the weights say."""
     if Path(name).is_dir() or name not in PRESETS:
         from minimistral import load  # brings in the readers, which random weights do without
 
-        return load(name, device=device, dtype=dtype)[0]
+        return load(name, device=device, dtype=dtype, quantize=quantize)[0]
     config = ModelConfig.preset(name)
     device = torch.device(best_device() if device == "auto" else device)
-    dtype = DTYPES["float32" if device.type == "cpu" else "bfloat16"] if dtype == "auto" else DTYPES.get(dtype)
+    usual = "float32" if device.type == "cpu" and quantize is None else "bfloat16"
+    dtype = DTYPES.get(usual if dtype == "auto" else dtype)
     if dtype is None:
         raise ValueError(f"that dtype is unknown. Choose from auto, {', '.join(DTYPES)}.")
-    needed, there = config.count_parameters().total * dtype.itemsize, memory_bytes()
+    needed, there = weight_bytes(config, dtype, quantize), memory_bytes()
     if device.type == "cpu" and there and needed > there:
         raise ValueError(f"{name} needs {needed / 1e9:.0f} GB in {dtype}, and this machine has {there / 1e9:.0f} GB.")
     with torch.device("meta"):
         model = Transformer(config).to(dtype)
+    if quantize is not None:
+        randomly_quantized_(model, quantize, device)
+        return model
     model.to_empty(device=device)
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(std=0.02) if weight.ndim > 1 else weight.fill_(1.0)
     return model
+
+
+@torch.no_grad()
+def randomly_quantized_(model: Transformer, quantize: str, device: torch.device) -> None:
+    """Give a model that is on meta random weights, its matrices as codes: without the floats, which may not fit."""
+    kind = kind_of(quantize)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and is_quantized_name(f"{name}.weight"):
+            n_out, n_in = module.weight.shape
+            some_rows = kind.from_weight(torch.randn(min(n_out, 64), n_in, device=device) * n_in**-0.5)
+            times = -(-n_out // 64)
+            model.set_submodule(
+                name, kind(some_rows.q.repeat(times, 1)[:n_out], _repeated(some_rows.scale, times)[:n_out])
+            )
+    for module in model.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            values = torch.randn if weight.ndim > 1 else torch.ones
+            fresh = nn.Parameter(values(weight.shape, dtype=weight.dtype, device=device), requires_grad=False)
+            setattr(module, name, fresh)
+    model.eval()
+
+
+def _repeated(scale: Tensor, times: int) -> Tensor:
+    return scale.repeat(times, *[1] * (scale.ndim - 1))
 
 
 def measure(model: Transformer, prompt_tokens: int = 512, new_tokens: int = 64, batch_size: int = 1) -> Speed:
@@ -86,9 +117,16 @@ def measure(model: Transformer, prompt_tokens: int = 512, new_tokens: int = 64, 
         read_per_second=batch_size * prompt_tokens / median(reading[1:]),  # the first run only warms up
         written_per_second=batch_size / median(writing[new_tokens:]),
         cache_bytes=cache.nbytes,
-        weight_bytes=sum(p.nbytes for p in model.parameters()),
-        where=f"{weight.device}, {str(weight.dtype).removeprefix('torch.')}, {torch.get_num_threads()} CPU threads",
+        weight_bytes=sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
+        where=f"{weight.device}, {_numbers(model)}, {torch.get_num_threads()} CPU threads",
     )
+
+
+def _numbers(model: Transformer) -> str:
+    """The dtype, and that of quantized weights."""
+    dtype = str(model.tok_embeddings.weight.dtype).removeprefix("torch.")
+    kinds = [name for name, kind in KINDS.items() if any(isinstance(module, kind) for module in model.modules())]
+    return dtype + "".join(f" with {name} weights" for name in kinds)
 
 
 def best_device() -> str:

@@ -84,7 +84,8 @@ def _checked_weights(model: Transformer) -> dict[str, Tensor]:
     weights = {}
     for piece in native_pieces(model.config):
         weight = state.pop(piece.name, None)
-        problem = _problem(weight, piece.shape)
+        is_quantized = piece.name.removesuffix("weight") + "q" in state
+        problem = "is quantized" if is_quantized else _problem(weight, piece.shape)
         if problem:
             raise CheckpointError(
                 f"{piece.name} {problem}. A quantized or altered model cannot be saved: its weights are no longer those "
