@@ -175,8 +175,9 @@ class Hub:
         if status not in (200, 206):
             response.read()
             raise refusal(response, listing.repo, file.name, self)
-        first = (response.history or [response])[0].headers
-        etag = (first.get("X-Linked-Etag") or "").removeprefix("W/").strip('"')
+        hops = [*response.history, response]  # a renamed model redirects on the hub before it redirects to the CDN
+        etag = next((hop.headers["X-Linked-Etag"] for hop in hops if "X-Linked-Etag" in hop.headers), "")
+        etag = etag.removeprefix("W/").strip('"')
         if file.sha256 and etag and etag != file.sha256:
             raise CheckpointError(
                 f"{what}: has changed on the hub: its hash was {file.sha256[:12]}… in the list of files and is "
@@ -250,7 +251,7 @@ def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | 
     quoted = f" The hub said: {said}" if said else ""
     if status in RETRIED:
         return TryAgain(f"{hub.endpoint} answered {status}", _asked_wait(response.headers))
-    if response.history and status in (401, 403):
+    if response.history and status in (401, 403) and not code:
         return TryAgain(f"the link that the hub gave was refused ({status})")  # it is signed, and lasts minutes
     if code == "GatedRepo" or (status in (401, 403) and "gated" in said.lower()):
         if hub.has_token and status == 403:

@@ -5,6 +5,7 @@ never see a token. Written after huggingface_hub 2.4: hf_api.py (model_info), fi
 """
 
 import contextlib
+import gzip
 import hashlib
 import json
 import re
@@ -176,6 +177,8 @@ def handler(hub, which):
             return True
 
         def body(self, data, headers, fault):
+            if fault.get("gzip"):
+                return self.reply(200, headers | {"Content-Encoding": "gzip"}, gzip.compress(data))
             if "flip" in fault:
                 data = bytearray(data)
                 data[fault["flip"]] ^= 1

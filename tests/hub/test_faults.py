@@ -81,6 +81,21 @@ def test_a_connection_that_is_cut_again_and_again_goes_on_as_long_as_bytes_come(
     assert server.n_sent("cdn") < total  # nothing came twice
 
 
+def test_a_renamed_model_is_followed_to_its_new_name_and_still_checked(server, fetch):
+    there = f"/{REPO}/resolve/{server.commit(REPO)}/{SHARD}"
+    server.tokens = {"hf_mine": set()}
+    moved = {"status": 307, "headers": {"Location": there}, "file": SHARD}
+    server.faults["resolve"] = [moved, {"etag": "0" * 64, "file": SHARD}]
+    refused(fetch, "has changed on the hub", token="hf_mine")
+    server.faults["resolve"] = [moved]
+    assert is_right(server, fetch(token="hf_mine"))
+
+
+def test_small_files_may_come_packed(server, fetch):
+    server.always["resolve"] = {"gzip": True}
+    assert is_right(server, fetch())
+
+
 def test_a_server_asks_to_wait_and_is_obeyed(server, fetch, monkeypatch):
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)
