@@ -18,7 +18,7 @@ EXAMPLES = {
     "drama": "KING LEAR.\nNothing will come of nothing: speak again.",
     "Python": "def degree(G, nodes=None):\n    if nodes in G:\n        return G.degree(nodes)",
     "mathematics": "|- ( ( A e. CC /\\ B e. CC ) -> ( A + B ) = ( B + A ) )",
-    "both languages": "in the beginning, en el principio, in the beginning",
+    "both languages": "And he said unto them, Go. Y cuando hubo venido, él les dijo, Id. And he said unto them, Go.",
 }
 
 
