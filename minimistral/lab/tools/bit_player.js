@@ -53,7 +53,7 @@ function svg(state, data) {
   for (let i = 0; i < n; i += 8) labels += `<text x="${x(i).toFixed(1)}" y="${ERROR_BOTTOM + 14}" text-anchor="middle">${i}</text>`;
   labels += `<text x="${LEFT - 6}" y="${ERROR_TOP + 8}" text-anchor="end">${top.toFixed(2)}</text><text x="${LEFT - 6}" y="${ERROR_BOTTOM}" text-anchor="end">0</text>` +
     `<text x="${LEFT}" y="14">weights: dots; rounded: dashes; the grid: grey lines</text>` +
-    `<text x="${LEFT}" y="${ERROR_TOP - 6}">error (orange: the outlier's group)</text>` +
+    `<text x="${LEFT}" y="${ERROR_TOP - 6}">error (orange: the group of weight ${data.place})</text>` +
     `<text x="${WIDTH - RIGHT}" y="${ERROR_BOTTOM + 28}" text-anchor="end">weight of the row (number); the slider moves number ${data.place}</text>`;
   return svgPicture(WIDTH, ERROR_BOTTOM + 34, sentence(state, data),
     `<path class="grid" d="${grid}" stroke="${COLOURS.LIGHT}" fill="none"/>${dots}` +
