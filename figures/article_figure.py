@@ -29,7 +29,8 @@ class CaptionedPicture(Picture):
         return f"{super().__repr__()}\n{self.caption}"
 
     def html(self) -> str:
-        return f"<figure>{super().html()}<figcaption>{escape(self.caption)}</figcaption></figure>"
+        words = f'<figcaption style="max-width: 60em">{escape(self.caption)}</figcaption>'
+        return f'<figure style="margin: 0">{super().html()}{words}</figure>'
 
 
 @dataclass(frozen=True)

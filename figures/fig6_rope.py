@@ -108,10 +108,11 @@ def caption(head_dim: int = 128, theta: float = 1e4, other_theta: float = 1e6, n
     degrees = float(rope_angles(torch.tensor(n_tokens), head_dim, theta)[-1]) * 180 / math.pi
     return (
         f"Figure 6, drawn anew with the library's `rope_angles`, D = {head_dim}. Within {n_tokens:,} tokens "
-        f"{unfinished(head_dim, theta, n_tokens)} of {head_dim // 2} pairs never complete a turn at θ = {theta:,.0f} "
-        f"(the slowest turns {degrees:.0f} degrees), {unfinished(head_dim, other_theta, n_tokens)} at θ = "
-        f"{other_theta:,.0f}. The score depends on the distance alone: moved by {SHIFT:,} tokens it is the same. "
-        "That it falls is not RoPE's doing alone: q and k are equal here. Source: arXiv 2104.09864."
+        f"{unfinished(head_dim, theta, n_tokens)} of {head_dim // 2} pairs never complete a turn at θ = "
+        f"{theta:,.0f} (the slowest turns {degrees:.0f} degrees), "
+        f"{unfinished(head_dim, other_theta, n_tokens)} at θ = {other_theta:,.0f}. The score depends on the "
+        f"distance alone: moved by {SHIFT:,} tokens it is the same. That it falls is not RoPE's doing alone: q "
+        "and k are equal here. Source: arXiv 2104.09864."
     )
 
 
@@ -120,10 +121,11 @@ def alt(head_dim: int = 128, theta: float = 1e4, other_theta: float = 1e6, n_tok
     said = ", ".join(rounded(value, 2) for value in near.tolist())
     return (
         f"Left, a pair of numbers on a circle at positions 0 to 5: pair {pairs(head_dim)[0]} turns fast, pair "
-        f"{pairs(head_dim)[-1]} slowly. Middle, turns of each of {head_dim // 2} pairs in {n_tokens:,} tokens, falling on a logarithmic "
-        f"axis; {unfinished(head_dim, theta, n_tokens)} stay below one turn at θ = {theta:,.0f}, "
-        f"{unfinished(head_dim, other_theta, n_tokens)} at θ = {other_theta:,.0f}. Right, the score of two equal "
-        f"vectors at distance 0, 10 and 100: {said}; the curve for positions {SHIFT:,} further on lies on it."
+        f"{pairs(head_dim)[-1]} slowly. Middle, turns of each of {head_dim // 2} pairs in {n_tokens:,} tokens, "
+        f"falling on a logarithmic axis; {unfinished(head_dim, theta, n_tokens)} stay below one turn at θ = "
+        f"{theta:,.0f}, {unfinished(head_dim, other_theta, n_tokens)} at θ = {other_theta:,.0f}. Right, the "
+        f"score of two equal vectors at distance 0, 10 and 100: {said}; the curve for positions {SHIFT:,} "
+        "further on lies on it."
     )
 
 

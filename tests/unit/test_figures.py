@@ -99,7 +99,7 @@ def test_a_shown_figure_has_alt_text_and_caption():
     picture = article_figure("mmlu").show()
     bundle, metadata = picture._repr_mimebundle_()
     assert metadata["image/png"]["alt"] == article_figure("mmlu").alt() == picture.alt
-    assert "<figcaption>Figure 1, drawn anew." in bundle["text/html"] and "1.96·√(p(1 − p)/n)" in bundle["text/html"]
+    assert ">Figure 1, drawn anew. MMLU" in bundle["text/html"] and "1.96·√(p(1 − p)/n)" in bundle["text/html"]
     assert picture.alt in bundle["text/plain"] and picture.caption in bundle["text/plain"]
 
 
