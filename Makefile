@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: book lab test test-fast bench experiments figures cards update notebooks clean
+.PHONY: book lab test test-fast bench gpu-check experiments figures cards update notebooks clean
 
 lab:  ## the environment, then JupyterLab (LAB_ARGS="--no-browser --port 8899" passes through)
 	@$(PYTHON) start.py lab
@@ -13,6 +13,9 @@ test-fast:  ## without notebooks and browser
 
 bench: env  ## the library against transformers, alone on the machine
 	@$(PY) -m benchmarks
+
+gpu-check: env  ## on a GPU: parity, compiled 7B and Mixtral against the memory's bandwidth, 32K prefill, offload (GPU_ARGS="--part parity")
+	@$(PY) -m benchmarks.gpu_check $(GPU_ARGS)
 
 experiments: env  ## repeat the longer runs that chapters look up (python -m experiments says how long each takes); again after an interruption goes on
 	@$(PY) -m experiments all --fresh

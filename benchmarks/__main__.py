@@ -63,17 +63,9 @@ def main() -> int:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{raw['date']}-{raw['machine']['cores']}-cores.json"
         raw["ratios"] = {name: round(measured, 3) for name, (measured, _, _) in ratios(raw).items()}
-        path.write_text(json.dumps(rounded(raw), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(machine.rounded(raw), indent=1) + "\n", encoding="utf-8")
         print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     return 0 if all_kept else 1
-
-
-def rounded(value):
-    if isinstance(value, dict):
-        return {key: rounded(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [rounded(part) for part in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

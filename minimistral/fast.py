@@ -11,6 +11,7 @@ Uncompiled, all of it also runs on a CPU: slowly, and with the same logits as th
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -293,7 +294,11 @@ class FastDecoder:
         )
         self._ways = [by_rows] if by_rows is not None else [True, False] if on_gpu and self._backend else [False]
         with torch.inference_mode(False), torch.no_grad():
-            self._layers = [arrange(layer) for layer in model.layers]
+            self._layers = []
+            for layer in model.layers:
+                self._layers.append(arrange(layer))
+                if on_gpu:
+                    torch.cuda.empty_cache()  # what was joined is free now, in pieces too small for the next
             self._embeddings, self._norm = model.tok_embeddings.weight.detach(), model.norm.weight.detach()
             self._head = join([model.tok_embeddings if model.output is None else model.output])
             self._allocate(batch_size)
@@ -307,6 +312,7 @@ class FastDecoder:
         )  # to be read by the next step, which overwrites it
         self.logits = torch.zeros(B, self.config.vocab_size, device=self.device)
         self._point = torch.zeros(B, dtype=torch.float64, device=self.device)
+        self._sampling: Sampling | None = None  # whose numbers the next two hold
         self._temperature, self._top_p = torch.ones(2, 1, dtype=torch.float64, device=self.device)
         pinned = self.device.type == "cuda"
         self._chosen = [torch.zeros(B, dtype=torch.int64, pin_memory=pinned) for _ in range(2)]
@@ -346,8 +352,10 @@ class FastDecoder:
 
     def _take_step(self, sampling: Sampling) -> None:
         """Run, or replay, the step that reads `tokens` and chooses the next ones by this sampling."""
-        self._temperature.fill_(sampling.temperature)
-        self._top_p.fill_(sampling.top_p)
+        if sampling != self._sampling:
+            self._temperature.fill_(sampling.temperature)
+            self._top_p.fill_(sampling.top_p)
+            self._sampling = sampling
         kind = (sampling.temperature == 0, sampling.top_k, sampling.top_p < 1)
         if kind not in self._steps:
             self._steps[kind] = self._make_step(kind)
@@ -365,15 +373,18 @@ class FastDecoder:
     def _one_way(self, kind: tuple, by_rows: bool) -> Callable[[], None]:
         run = {function.__name__: self._compiled(function, by_rows) for function in COMPILED}
 
+        greedy, top_k, has_top_p = kind
+
         def step() -> None:
-            logits = self._forward(run, by_rows)
+            # Sizes of several decoders are compiled side by side; torch allows 8 versions of a function unless told more.
+            with torch._dynamo.config.patch(recompile_limit=64) if self._backend else nullcontext():
+                logits = self._forward(run, by_rows)
+                if greedy:
+                    chosen = run["likeliest"](logits)
+                else:
+                    chosen = choose_tokens(logits, self._point, self._temperature, self._top_p, top_k, has_top_p)
             self.logits.copy_(logits)
-            greedy, top_k, has_top_p = kind
-            self.tokens.copy_(
-                run["likeliest"](logits)
-                if greedy
-                else choose_tokens(logits, self._point, self._temperature, self._top_p, top_k, has_top_p)
-            )
+            self.tokens.copy_(chosen)
             self.positions.add_(1)
 
         return step if self.device.type != "cuda" else self._record(step)
@@ -413,7 +424,7 @@ class FastDecoder:
     def _record(self, step: Callable[[], None]) -> Callable[[], None]:
         """A CUDA graph of the step. What it writes meanwhile lies where the next token's keys and values will lie anyway."""
         tokens, positions = self.tokens.clone(), self.positions.clone()
-        with torch.cuda.device(self.device), torch._dynamo.config.patch(recompile_limit=64):
+        with torch.cuda.device(self.device):
             stream = torch.cuda.Stream()  # the same for the runs before: libraries keep their workspaces by stream
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):

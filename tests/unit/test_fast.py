@@ -194,6 +194,53 @@ def test_tokens_chosen_on_the_device_are_those_of_sampling(sampling):
     assert chosen.tolist() == expected and len(set(expected)) > 10
 
 
+class NoStream:
+    """In the place of streams, events, graphs and the context managers of torch.cuda."""
+
+    def __init__(self, *args, **kwargs):
+        self.replay = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def elapsed_time(self, end):
+        return 1.0
+
+    def record(self, *args):
+        return None
+
+    wait_stream = synchronize = record
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_recording_and_trying_a_step_leave_the_text_as_it_is(random_model, monkeypatch, window):
+    """What surrounds a CUDA graph, without one: the runs before it write no slot that a later token looks at."""
+    model = random_model(sliding_window=window)
+    decoder, cache = FastDecoder(model, 2, 40), model.make_cache(2, 40)
+    for name in ("device", "Stream", "stream", "Event", "CUDAGraph", "graph"):
+        monkeypatch.setattr(torch.cuda, name, NoStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", NoStream)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    prompts = prompts_of([12, 7], 23)
+    read(model, prompts, cache)
+    read(model, prompts, decoder.cache)
+    for token in (3, 4, 5):
+        tokens = torch.tensor([token, token + 1])
+        decoder.tokens.copy_(tokens)
+        state = decoder.tokens.clone(), decoder.positions.clone()
+        step = decoder._one_way((True, None, False), False)
+        assert decoder._seconds(step) == 1e-3 / 20
+        assert torch.equal(decoder.tokens, state[0]) and torch.equal(decoder.positions, state[1])
+        decoder._record(step)  # ends with the recording itself, which here is a step, and on a GPU is none
+        decoder.positions.copy_(state[1])
+        with torch.no_grad():
+            expected = model(tokens[:, None], cache=cache)[:, 0]
+        assert_close(decoder.step(tokens), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("how", [{}, SAMPLED], ids=["greedy", "drawn"])
 def test_logits_that_are_no_numbers_end_with_a_sentence(random_model, how):
     model = random_model()
