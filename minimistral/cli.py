@@ -162,11 +162,11 @@ def chat(
     options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
     with opened(model, device=device, dtype=dtype, quantize=quantize) as (loaded, tokenizer):
         from minimistral.conversation import Conversation
-        from minimistral.terminal_chat import HELP, talk
+        from minimistral.terminal_chat import help_line, talk
 
         conversation = Conversation(loaded, tokenizer, system, max_context)
         if sys.stdin.isatty():
-            say(HELP)
+            say(help_line())
         try:
             talk(conversation, write, say, **options)
         except KeyboardInterrupt:

@@ -13,7 +13,10 @@ from minimistral.conversation import Conversation
 from minimistral.generation import stream
 from minimistral.ranks import from_first, n_ranks
 
-HELP = "/reset forgets the conversation, /quit (or Ctrl-D) ends it, Ctrl-C stops an answer."
+
+def help_line() -> str:
+    interrupt = "Ctrl-C stops an answer" if n_ranks() == 1 else "and so does Ctrl-C, for torchrun ends all processes"
+    return f"/reset forgets the conversation, /quit (or Ctrl-D) ends it, {interrupt}."
 
 
 def talk(conversation: Conversation, write: Callable[[str], None], say: Callable[[str], None], **options) -> None:
@@ -30,7 +33,7 @@ def talk(conversation: Conversation, write: Callable[[str], None], say: Callable
             conversation.reset()
             say("The conversation starts anew.")
         elif line.startswith("/"):
-            say(f"{HELP} A question that begins with / is asked with a space before it.")
+            say(f"{help_line()} A question that begins with / is asked with a space before it.")
         elif line.strip():
             _answer(conversation, line, write, say, options)
 
@@ -110,4 +113,4 @@ def _next_line(say: Callable[[str], None]) -> str | None:
             if n_ranks() > 1:
                 raise
             sys.stdout.write("\n")
-            say(HELP)
+            say(help_line())
