@@ -70,8 +70,10 @@ def refused(fetch, *texts, **options):
 )
 def test_what_another_try_cures_is_tried_again(server, fetch, route, faults):
     server.faults[route] = [fault | ({"file": SHARD} if route == "cdn" else {}) for fault in faults]
-    assert is_right(server, fetch(timeout=0.3))
+    said = []
+    assert is_right(server, fetch(timeout=0.3, say=said.append))
     assert not server.faults[route]
+    assert any("wrong bytes" in text for text in said) == any("flip" in fault for fault in faults)
 
 
 def test_a_connection_that_is_cut_again_and_again_goes_on_as_long_as_bytes_come(server, fetch):
