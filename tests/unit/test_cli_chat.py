@@ -1,6 +1,7 @@
 """`minimistral chat` as a person meets it: from a pipe, at a keyboard, interrupted."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -116,20 +117,24 @@ def test_at_a_keyboard_there_is_a_prompt_that_control_c_does_not_end(folder):
         os.close(theirs)
         seen = ""
 
-        def wait_for(text, n=1):
+        def wait_for(text, n=1, when_silent=lambda: None):
             nonlocal seen
             deadline = time.monotonic() + 100
             while seen.count(text) < n:
                 assert time.monotonic() < deadline, seen
-                seen += os.read(ours, 1000).decode(errors="replace")
+                if select.select([ours], [], [], 1)[0]:
+                    seen += os.read(ours, 1000).decode(errors="replace")
+                else:
+                    when_silent()
 
         wait_for("\n> ")
-        process.send_signal(signal.SIGINT)
-        wait_for("> ", 2)
+        # Between showing the prompt and waiting for keys, readline lets a signal lie until the next one.
+        wait_for("> ", 2, when_silent=lambda: process.send_signal(signal.SIGINT))
+        n = seen.count("> ")
         os.write(ours, b"Hello\n")
-        wait_for("> ", 3)
+        wait_for("> ", n + 1)
         os.write(ours, b"\x04")  # Ctrl-D
         assert process.wait(timeout=60) == 0
         os.close(ours)
-    assert seen.count("Ctrl-C stops an answer") == 2 and "Traceback" not in seen
+    assert seen.count("Ctrl-C stops an answer") >= 2 and "Traceback" not in seen
     assert answers(["Hello"], max_new_tokens=3)[0].strip() in seen
