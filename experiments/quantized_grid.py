@@ -30,4 +30,5 @@ EXPERIMENT = Experiment(
     question="How many bits a byte does tiny-mistral need for each number of bits and grouping, the mean of five domains?",
     settings=SETTINGS,
     run=run,
+    is_random=False,
 )

@@ -38,4 +38,5 @@ EXPERIMENT = Experiment(
     question="How many bits a byte do the bundled models need for each block of 1,024 held-out tokens, at 16, 8 and 4 bits?",
     settings=SETTINGS,
     run=run,
+    is_random=False,
 )

@@ -18,7 +18,8 @@ STORED = Path(__file__).parents[1] / "minimistral" / "lab" / "stored"
 class Experiment:
     """settings: one dictionary a run, all with the same keys, `seed` among them; run(**setting) gives its result for JSON.
 
-    Where all seeds are trained at once, `seeds` says how many, and each result is a list, one figure a seed.
+    Where all seeds are trained at once, `seeds` says how many, and each result is a list, one figure a seed. An experiment
+    that draws nothing at random (it reads a fixed model on fixed texts) says so with is_random=False and needs no seed.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Experiment:
     question: str
     settings: list[dict]
     run: Callable[..., dict]
+    is_random: bool = True
 
 
 def repeat(experiment: Experiment, fresh: bool = False) -> None:
