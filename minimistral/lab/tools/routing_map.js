@@ -48,34 +48,42 @@ function sentence(state, found) {
 
 function render({ model, el }) {
   const { examples, layers, longest } = model.get("data");
-  let last = null, lastText = null; // of the newest answer; stays on the screen, paler, while another text is asked for
-  const known = (state, answer) => {
-    if (answer) [last, lastText] = [answer.found, answer.state.text];
-    return last !== null && lastText === state.text;
+  const first = model.get("answer");
+  // Python is asked for a new text only: layer and token are drawn from what it said. The newest answer stays, paler, meanwhile.
+  let last = first.found, lastText = first.state.text, asked = null;
+  const want = (state) => {
+    if (state.text === lastText || asked !== null) return;
+    asked = state.text;
+    model.send({ ...state });
   };
   const tool = makeTool({
-    model, el, name: "routing-map", ask: true,
+    model, el, name: "routing-map",
     controls: [
       { name: "text", text: "text", kind: "text" },
       { name: "example", text: "or an example", kind: "choice",
         options: [["", "your own text"], ...Object.keys(examples).map((name) => [name, name])] },
       { name: "layer", text: "layer", min: 1, max: layers },
-      { name: "token", text: "token", min: 1, max: () => Math.max(1, last ? last.length : longest),
-        format: (token, state) => (last && last.length ? `${Math.min(token, last.length)} of ${last.length}` : "") },
+      { name: "token", text: "token", min: 1, max: () => Math.max(1, last.length),
+        format: (token, state) => (last.length ? `${Math.min(token, last.length)} of ${last.length}` : "") },
     ],
     fix(state, changed) {
       if (changed === "example" && state.example) state.text = examples[state.example];
       if (changed === "text") state.example = "";
+      want(state);
     },
-    say: (state, data, answer) => (known(state, answer) ? sentence(state, last) : "…"),
-    draw(state, data, answer) {
-      const fresh = known(state, answer);
-      if (!last) return "<p>Asking the kernel …</p>";
+    say: (state) => (lastText === state.text ? sentence(state, last) : "…"),
+    draw(state) {
       if (!last.length) return "";
       const one = last[Math.min(state.token, last.length) - 1];
-      return `<div style="opacity: ${fresh ? 1 : 0.5}"><div style="max-width: 60em">${listOf(state, last)}</div>${chosenToken(state, one)}</div>` +
+      return `<div style="opacity: ${lastText === state.text ? 1 : 0.5}"><div style="max-width: 60em">${listOf(state, last)}</div>${chosenToken(state, one)}</div>` +
         (last.length === longest ? `<p style="color: var(--jp-ui-font-color1, inherit)">The first ${longest} tokens are shown.</p>` : "");
     },
+  });
+  model.on("msg:custom", (message) => {
+    asked = null;
+    [last, lastText] = [message.found, message.state.text];
+    tool.redraw();
+    want(tool.state);
   });
   const choose = (event) => {
     const held = event.target.closest && event.target.closest(".token");
