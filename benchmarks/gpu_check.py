@@ -130,31 +130,37 @@ def _fast_against_plain(model: Transformer, tokens: Tensor, by_rows: bool) -> fl
 
 
 def _other_numbers(setting, found, name, config, here, tokens, expected) -> None:
-    """bfloat16, int8 and int4 against float32: the root mean square of the difference, over that of the logits."""
+    """bfloat16, int8 and int4: the fast step against the plain model in the same numbers, and how far float32 is.
+
+    Of the last tokens the median: rounding may send a token of a mixture to another expert, whose answer is another one.
+    """
 
     def off(logits: Tensor, of: Tensor) -> float:
-        return float((logits.cpu().float() - of).pow(2).mean().sqrt() / of.pow(2).mean().sqrt())
+        distance = (logits.cpu().float() - of.cpu().float()).pow(2).mean(-1).sqrt() / of.cpu().float().pow(2).mean(
+            -1
+        ).sqrt()
+        return float(distance.median())
 
+    last = 10
     with torch.no_grad():
-        for what, allowed in ((None, 0.03), ("int8", 0.05), ("int4", 0.4)):
+        for what in (None, "int8", "int4"):
             model = random_model(config, setting.device, torch.bfloat16)
             model.load_state_dict(here.state_dict())
             if what:
                 quantize_(model, what)
-            decoder = FastDecoder(model, 3, tokens.shape[1])
-            read(model, tokens[:, :-1].tolist(), decoder.cache)
-            logits = decoder.step(tokens[:, -1].to(setting.device))
-            found.promise(
-                f"{name}: fast in {what or 'bfloat16'} against float32", off(logits, expected[:, -1]), allowed, False
-            )
+            plain = model(tokens.to(setting.device))
+            decoder = FastDecoder(model, len(tokens), tokens.shape[1])
+            read(model, tokens[:, :-last].tolist(), decoder.cache)
+            steps = [decoder.step(step) for step in tokens[:, -last:].to(setting.device).T]
+            fast = torch.stack(steps, dim=1)  # (B, 10, V)
+            bits = what or "bfloat16"
+            found.promise(f"{name} in {bits}: fast against plain", off(fast, plain[:, -last:]), 0.03, False)
+            found.note(f"{name} in {bits}: fast against float32", off(fast, expected[:, -last:]))
             if config.moe is not None:
-                plain = model(tokens.to(setting.device)).cpu()
                 cache = offload(model, 4 * 3 * config.dim * config.hidden_dim * 2, setting.device)
                 moved = model(tokens.to(setting.device))
-                found.promise(
-                    f"{name}: offloaded in {what or 'bfloat16'} against plain", off(moved, plain), 0.02, False
-                )
-                assert cache.misses
+                found.promise(f"{name} in {bits}: offloaded against plain", off(moved, plain), 0.01, False)
+                found.note(f"{name} in {bits}: hit rate", cache.hit_rate)
 
 
 def compiled_7b(setting: Setting, found: Findings) -> None:

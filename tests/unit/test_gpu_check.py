@@ -64,6 +64,8 @@ def test_a_part_that_fails_or_falls_short_is_recorded_and_the_next_one_runs(monk
 
     monkeypatch.setattr(gpu_check, "PARTS", {"fails": fails, "falls_short": falls_short})
     assert gpu_check.main(["--tiny", "--out", str(tmp_path)]) == 1
+    for name in gpu_check.PARTS:
+        assert gpu_check.main(["--tiny", "--out", str(tmp_path), "--part", name]) == 1
     parts = written(tmp_path)["parts"]
     assert parts["fails"]["failed"] == "RuntimeError: out of memory" and parts["fails"]["before"] == 1.0
     assert parts["falls_short"]["speed"] == 0.5
