@@ -16,11 +16,11 @@ SHOTS = (1, 2, 4)
 FEW = ("translation", "parentheses", "arithmetic")  # the kinds whose solved items are short
 
 
-def asked(form: str, shots: int) -> list[Item]:
+def asked(form: str, shots: int, seed: int) -> list[Item]:
     """The items as they are put: after their prompt, with letters, with nothing before the choice, or after solved items."""
     items = choice_items()
     if shots:
-        return [few_shot(item, items, shots) for item in items if item.kind in FEW]
+        return [few_shot(item, items, shots, seed) for item in items if item.kind in FEW]
     if form == "letter":
         return [lettered(item) for item in items]
     if form == "alone":
@@ -43,8 +43,8 @@ def counted_log_p(model: KneserNey, given: list[int], scored: list[int]) -> floa
     return -bits * float(np.log(2))
 
 
-def run(model: str, form: str, shots: int) -> dict:
-    items = asked(form, shots)
+def run(model: str, form: str, shots: int, seed: int) -> dict:
+    items = asked(form, shots, seed)
     if model in MODELS:
         network, tokenizer = load(model, device="cpu", dtype="float32")
         found = [[choice.log_p for choice in choices] for choices in score(network, tokenizer, items)]
@@ -55,14 +55,14 @@ def run(model: str, form: str, shots: int) -> dict:
     return {"log_p": [[round(log_p, 2) for log_p in choices] for choices in found]}
 
 
-SETTINGS = [dict(model=model, form="prompt", shots=0) for model in (*MODELS, *NGRAMS)]
-SETTINGS += [dict(model=model, form=form, shots=0) for form in ("alone", "letter") for model in MODELS]
-SETTINGS += [dict(model=model, form="prompt", shots=shots) for shots in SHOTS for model in MODELS]
+SETTINGS = [dict(model=model, form="prompt", shots=0, seed=0) for model in (*MODELS, *NGRAMS)]
+SETTINGS += [dict(model=model, form=form, shots=0, seed=0) for form in ("alone", "letter") for model in MODELS]
+SETTINGS += [dict(model=model, form="prompt", shots=shots, seed=0) for shots in SHOTS for model in MODELS]
 
 EXPERIMENT = Experiment(
     name="multiple_choice",
     chapter="10",
-    minutes=8,
+    minutes=5,
     question="How many of 1,400 items does each model get right, and does it depend on how they are asked and scored?",
     settings=SETTINGS,
     run=run,

@@ -42,7 +42,8 @@ function gapOf(a, b) {
 
 function svg(state, data) {
   const shown = barsOf(state, data), bottom = 30 + ROW * shown.length;
-  const top = state.axis + (Math.max(...shown.map((bar) => valueOf(bar, state))) - state.axis) * 1.08;
+  const end = (bar) => valueOf(bar, state) + (state.errors ? Z95 * (errorOf(bar) ?? 0) : 0);
+  const top = state.axis + (Math.max(...shown.map(end)) - state.axis) * 1.08;
   const x = (value) => LEFT + (WIDTH - LEFT - RIGHT) * (value - state.axis) / (top - state.axis);
   let body = `<text x="4" y="16" font-size="12">${escapeText(state.table)}; bars from ${state.axis}${state.axis ? ", not from 0" : ""}</text>`;
   shown.forEach((bar, row) => {

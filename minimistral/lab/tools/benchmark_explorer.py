@@ -123,7 +123,8 @@ def draw(state: State) -> Picture:
         axes.set_yticks(range(len(shown)), [bar.model for bar in shown])
         axes.invert_yaxis()
         unit = "percent of right answers" if state.measure == "score" else "percent of mistakes"
-        top = max(length(bar, state) for bar in shown) + state.axis
+        reach = [length(bar, state) + state.errors * Z95 * (bar.standard_error or 0) for bar in shown]
+        top = max(reach) + state.axis
         axes.set(xlim=(state.axis, state.axis + (top - state.axis) * 1.08), xlabel=f"{state.benchmark}: {unit}")
         where = "from 0" if state.axis == 0 else f"from {state.axis}, not from 0"
         axes.set_title(f"{state.table}; bars {where}")
