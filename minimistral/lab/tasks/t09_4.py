@@ -113,5 +113,5 @@ def my_touched(p, n_tokens):
     return float(____.sum())
 """,
     explanation="With an even load this is 8 · (1 − (3/4)^B): 2, 3.5, 5.5, 7.2 for B = 1, 2, 4, 8. A busy expert is shared by "
-    "more tokens, so that lopsided loads touch fewer. Neighbours in a text are not independent, and touch fewer still: 5e.",
+    "more tokens, so that lopsided loads touch fewer. Neighbours in a text are not independent, and touch fewer still: section 5f.",
 )
