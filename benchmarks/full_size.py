@@ -25,13 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import machine
-from benchmarks.__main__ import RESULTS, rounded
+from benchmarks.machine import rounded
 from minimistral import ModelConfig, Transformer, load
 from minimistral.checkpoints.hub_config import write_config
 from minimistral.checkpoints.names import hub_pieces, native_pieces
 from minimistral.checkpoints.native_config import write_params
 from minimistral.memory import weight_bytes
 
+RESULTS = Path(__file__).parent / "results"
 SHARD = 5 * 10**9  # bytes, as the hub's files are cut
 BLOCK = 2**25  # random numbers that are drawn once and written again and again
 NEW = 16  # tokens decoded
