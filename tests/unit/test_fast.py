@@ -235,8 +235,12 @@ def test_recording_and_trying_a_step_leave_the_text_as_it_is(random_model, monke
         assert decoder._seconds(step) == 1e-3 / 20
         assert torch.equal(decoder.tokens, state[0]) and torch.equal(decoder.positions, state[1])
         seen = []
-        decoder._record(lambda step=step, seen=seen: (seen.append([*decoder.tokens, *decoder.positions]), step()))
-        assert len(seen) == 4 and seen == [[*state[0], *state[1]]] * 4  # every run begins where the first replay will
+        decoder._record(
+            lambda step=step, seen=seen: (seen.append(decoder.tokens.tolist() + decoder.positions.tolist()), step())
+        )
+        assert (
+            len(seen) == 4 and seen == [state[0].tolist() + state[1].tolist()] * 4
+        )  # every run begins where the first replay will
         # It ends with the recording itself, which here is a step, and on a GPU is none
         decoder.positions.copy_(state[1])
         with torch.no_grad():
