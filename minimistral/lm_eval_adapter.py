@@ -15,6 +15,7 @@ import os
 import sys
 from pathlib import Path
 
+import torch
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
@@ -54,6 +55,8 @@ class MinimistralLM(LM):
                  batch_size: int | str = 16, max_length: int | None = None, quantize: str | None = None,
                  max_batch_size: int | None = None):  # fmt: skip
         super().__init__()
+        if str(device).startswith("cuda") and not torch.cuda.is_available():
+            device = None  # lm_eval says cuda:0 where nobody said anything
         self.model, self.tokenizer = load(pretrained, device=device or "auto", dtype=dtype, quantize=quantize)
         if self.tokenizer is None:
             raise ValueError(

@@ -119,6 +119,13 @@ def test_a_prompt_that_is_too_long_loses_its_beginning_not_its_bos():
         MinimistralLM("tiny-mistral", batch_size="auto")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_device_that_lm_eval_gives_unasked_is_no_demand():
+    assert next(MinimistralLM("tiny-mistral", device="cuda:0").model.parameters()).device.type in ("cpu", "mps")
+    with pytest.raises(ValueError, match="device"):
+        MinimistralLM("tiny-mistral", device="abacus")
+
+
 def test_the_command_writes_a_task_and_explains_itself(tmp_path, capsys):
     assert main(["task", str(tmp_path / "new")]) == 0
     assert (tmp_path / "new" / "minimistral_choices.yaml").exists()
