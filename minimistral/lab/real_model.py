@@ -1,0 +1,78 @@
+"""What chapters 12 and 13 do with a model of any size: look into its files, change a setting for a moment, measure its losses."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minimistral.checkpoints.catalog import read_catalog
+from minimistral.checkpoints.entry import Entry
+from minimistral.checkpoints.folder import find_checkpoint
+from minimistral.rope import rotate_pairs
+from minimistral.transformer import Transformer
+
+CHUNK = 512  # tokens read at a time
+
+
+def tensors_of(folder: Path) -> dict[str, Entry]:
+    """Every tensor of a model's files by name: shape, dtype, bytes, none of them read."""
+    return read_catalog(find_checkpoint(folder).weights)
+
+
+@contextmanager
+def as_if(model: Transformer, **settings) -> Iterator[Transformer]:
+    """The same weights under another config for a while: sliding_window, rope_theta, or whatever its forward pass reads."""
+    config, windows = model.config, [layer.attention.window for layer in model.layers]
+    model.config = replace(config, **settings)
+    try:
+        for layer in model.layers:
+            layer.attention.window = model.config.sliding_window
+        yield model
+    finally:
+        model.config = config
+        for layer, window in zip(model.layers, windows):
+            layer.attention.window = window
+
+
+@contextmanager
+def as_if_unpermuted() -> Iterator[None]:
+    """Queries and keys as they come out of hub weights loaded without reordering: first all even numbers, then all odd."""
+
+    def mismatched(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        return rotate_pairs(torch.cat([x[..., ::2], x[..., 1::2]], dim=-1), cos, sin)
+
+    with patch("minimistral.attention.rotate_pairs", mismatched):
+        yield
+
+
+@torch.inference_mode()
+def losses(model: Transformer, ids: Sequence[int]) -> Tensor:
+    """Bits of each token of one text given all before it, the first one given: (T - 1,) float32, on the CPU."""
+    row = torch.tensor([list(ids)], device=model.tok_embeddings.weight.device)  # (1, T)
+    cache, parts = model.make_cache(1, row.shape[1]), []
+    for start in range(0, row.shape[1] - 1, CHUNK):
+        piece = row[:, start : start + CHUNK + 1]
+        logits = model(piece[:, :-1], cache=cache)[0]  # (T, V)
+        parts.append(F.cross_entropy(logits, piece[0, 1:], reduction="none").cpu())
+    return torch.cat(parts) / math.log(2)
+
+
+def same_targets(model: Transformer, texts: Sequence[Sequence[int]], context: int, n_targets: int) -> float:
+    """Mean bits of the last n_targets tokens of each text, given `context` tokens before the first of them.
+
+    The targets are the same for every context: only how much stands before them differs. ValueError where a text is short.
+    """
+    found = []
+    for ids in texts:
+        if len(ids) < context + n_targets:
+            raise ValueError(
+                f"a text has {len(ids)} tokens; {context} before {n_targets} targets need {context + n_targets}."
+            )
+        found.append(losses(model, ids[-(context + n_targets) :])[-n_targets:])
+    return float(torch.cat(found).mean())

@@ -1,0 +1,138 @@
+"""What chapters 12 and 13 do with a model: settings changed for a moment, losses, rungs over real layouts and machines."""
+
+import json
+
+import pytest
+import torch
+
+from minimistral import ModelConfig, Transformer, save
+from minimistral.evaluate import negative_log_likelihood
+from minimistral.lab import rungs
+from minimistral.lab.real_model import as_if, as_if_unpermuted, losses, same_targets, tensors_of
+from minimistral.lab.rungs import find_rung
+from minimistral.machine import Gpu, Machine
+
+SIZES = dict(dim=24, n_layers=3, n_heads=4, n_kv_heads=2, head_dim=6, hidden_dim=40, vocab_size=50)
+GB = 10**9
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Transformer(ModelConfig(**SIZES, sliding_window=5)).eval()
+
+
+def laptop(memory=16):
+    return Machine(4, memory * GB, memory * GB, 100 * GB, (), 20e9)
+
+
+def test_losses_are_those_of_one_long_pass(model):
+    ids = torch.randint(50, (1300,), generator=torch.Generator().manual_seed(1)).tolist()  # three chunks
+    found = losses(model, ids)
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
+    by_hand = -logits[torch.arange(1299), torch.tensor(ids[1:])] / torch.log(torch.tensor(2.0))
+    torch.testing.assert_close(found, by_hand, rtol=1e-4, atol=1e-4)
+    assert abs(float(found.sum()) * 0.6931471805599453 - negative_log_likelihood(model, ids)) < 0.05
+
+
+def test_same_targets_and_only_the_context_differs(model):
+    ids = list(range(40))
+    assert same_targets(model, [ids], 3, 4) == pytest.approx(float(losses(model, ids[-7:])[-4:].mean()), abs=1e-5)
+    with pytest.raises(ValueError, match="need 41"):
+        same_targets(model, [ids], 37, 4)
+
+
+def test_as_if_is_another_model_and_then_itself_again(model):
+    ids = torch.randint(50, (1, 20))
+    for change in (dict(sliding_window=None), dict(sliding_window=9), dict(rope_theta=77.0)):
+        other = Transformer(ModelConfig(**SIZES | dict(sliding_window=5) | change))
+        other.load_state_dict(model.state_dict())
+        before = model(ids)
+        with as_if(model, **change):
+            torch.testing.assert_close(model(ids), other(ids))
+            assert model.make_cache(1, 30).n_slots == other.make_cache(1, 30).n_slots
+        assert torch.equal(model(ids), before) and model.config.sliding_window == 5
+    with pytest.raises(RuntimeError), as_if(model, sliding_window=None):
+        raise RuntimeError
+    assert model.layers[1].attention.window == 5
+
+
+def test_unpermuted_is_what_hub_weights_give_without_reordering(model, tmp_path):
+    """Weights saved in the hub's layout, read as if they were native: the mistake itself."""
+    from safetensors.torch import load_file
+
+    save(model, tmp_path / "hub", layout="hub")
+    raw = load_file(tmp_path / "hub" / "model.safetensors")
+    wrong = Transformer(model.config)
+    state = dict(model.state_dict())
+    for i in range(3):
+        for ours, theirs in (("wq", "q_proj"), ("wk", "k_proj")):
+            state[f"layers.{i}.attention.{ours}.weight"] = raw[f"model.layers.{i}.self_attn.{theirs}.weight"]
+    wrong.load_state_dict(state)
+    ids = torch.randint(50, (1, 12))
+    right = model(ids)
+    with as_if_unpermuted():
+        mistaken = model(ids)
+    torch.testing.assert_close(mistaken, wrong(ids))
+    assert (mistaken - right).abs().max() > 1e-3
+
+
+def test_without_files_a_stand_in(monkeypatch):
+    monkeypatch.setattr(rungs, "_folder", lambda *_: None)
+    rung = find_rung("mistral-7b-v0.1", "tiny-mistral", machine=laptop())
+    assert rung.name == "stand-in" and not rung.is_real and not rung.is_whole
+    assert "minimistral download mistral-7b-v0.1" in rung.why
+    assert rung.load()[0].config.n_layers == 6
+
+
+@pytest.mark.parametrize("layout", ["native", "hub"])
+def test_a_whole_model_in_a_folder(model, tmp_path, layout):
+    save(model, tmp_path / "m", layout=layout)
+    rung = find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m", machine=laptop())
+    assert rung.name == "cpu" and rung.is_whole and rung.why.startswith("The real")
+    ids = torch.randint(50, (1, 12))
+    torch.testing.assert_close(rung.load()[0](ids), model(ids), rtol=1e-4, atol=1e-4)
+    assert sum(entry.n_bytes for entry in tensors_of(rung.folder).values()) == sum(w.nbytes for w in model.parameters())
+
+
+def test_some_layers_of_a_download(model, tmp_path):
+    """A folder as `minimistral download --layers` leaves it: its record says which layers are there."""
+    save(model, tmp_path / "m")
+    record = dict(model="a/b", commit="c", layers=[0, 2], n_layers=3, files={"params.json": {"size": 1}})
+    (tmp_path / "m" / "download.json").write_text(json.dumps(record))
+    rung = find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m", machine=laptop())
+    assert rung.name == "some layers" and rung.layers == [0, 2] and "0, 2" in rung.why
+    assert rung.load()[0].config.n_layers == 2
+
+
+def test_a_model_too_large_for_the_machine_is_run_in_part(tmp_path, monkeypatch, model):
+    save(model, tmp_path / "m")
+    real = ModelConfig.preset("mistral-7b-v0.1")
+    monkeypatch.setattr(rungs, "plan", lambda *_: rungs_plan(real))
+    rung = find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m", machine=laptop(3))
+    assert rung.name == "some layers" and rung.layers == [0, 1, 2, 3] and "first 4 layers" in rung.why
+
+
+def rungs_plan(config):
+    from minimistral.plan import plan
+
+    return plan(config, laptop(3))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name"), [((24,), "gpu"), ((10,), "gpu"), ((12, 12), "several gpus")], ids=["one", "small", "two"]
+)
+def test_gpus(tmp_path, monkeypatch, model, gpus, name):
+    from minimistral.plan import plan
+
+    save(model, tmp_path / "m")
+    cards = tuple(Gpu("card", gb * GB, gb * GB, "cuda", 1e12, 1e10) for gb in gpus)
+    here = Machine(8, 64 * GB, 60 * GB, 100 * GB, cards, 5e10)
+    monkeypatch.setattr(rungs, "plan", lambda *_: plan("mistral-7b-v0.1", here))
+    assert find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m").name == name
+
+
+def test_a_folder_that_is_none_is_named():
+    with pytest.raises(ValueError, match="no/such"):
+        find_rung("mistral-7b-v0.1", "tiny-mistral", weights="no/such", machine=laptop())
