@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 VERDICTS = ("correct", "misleading", "wrong", "uncheckable")
+KINDS = ("measured", "counted", "documents", "uncheckable")
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,13 @@ class Claim:
     claim: str
     verdict: str  # one of VERDICTS
     truth: str
+    kind: str  # one of KINDS: how it was settled
+    known: str  # how we know: the number and its spread, or why only documents can say
     chapters: tuple[str, ...]
     sources: tuple[str, ...] = ()
+    stored: tuple[
+        str, ...
+    ] = ()  # stored experiments that it rests on: minimistral/lab/stored/NAME.json has date, machine
 
     @property
     def cell(self) -> str:
@@ -29,7 +35,7 @@ class Claim:
 def claims() -> dict[str, Claim]:
     """All 70 claims by id, in order."""
     table = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+    lists = ("chapters", "sources", "stored")
     return {
-        id: Claim(id, entry["claim"], entry["verdict"], entry["truth"], tuple(entry["chapters"]), tuple(entry.get("sources", ())))
-        for id, entry in table.items()
-    }  # fmt: skip
+        id: Claim(id, **entry | {name: tuple(entry.get(name, ())) for name in lists}) for id, entry in table.items()
+    }

@@ -1,8 +1,9 @@
 """The ledger of claims: complete, counted, and each with a chapter."""
 
+import re
 from collections import Counter
 
-from minimistral.lab.claims import VERDICTS, claims
+from minimistral.lab.claims import KINDS, VERDICTS, claims
 
 
 def test_there_are_seventy_in_order_with_the_verdicts_that_the_course_announces():
@@ -16,4 +17,13 @@ def test_each_says_what_is_true_and_where_it_is_settled():
         assert len(claim.claim) > 8 and len(claim.truth) > 8, claim.id
         assert claim.chapters and all(len(chapter) == 2 and chapter.isdigit() for chapter in claim.chapters), claim.id
         assert all(source.startswith(("arXiv ", "kexue.fm")) for source in claim.sources), claim.id
-        assert "**" not in claim.truth and "M7B" not in claim.truth
+        for text in (claim.claim, claim.truth, claim.known):
+            assert "**" not in text and not re.search(r"M7B|MX |SW \d|Check whether|State the", text), claim.id
+            assert not re.search(r"\w\. (?:the|an?) ", text), claim.id  # a sentence begins with a capital
+
+
+def test_each_says_in_a_few_sentences_how_it_is_known():
+    counts = Counter(claim.kind for claim in claims().values())
+    assert set(counts) == set(KINDS) and counts["uncheckable"] == 2
+    for claim in claims().values():
+        assert 40 < len(claim.known) < 400 and claim.known.endswith("."), claim.id

@@ -1,0 +1,261 @@
+"""Facts quoted in chapters equal the ledger and the tables behind the figures; and the ledger's `known` equals the chapters."""
+
+import ast
+import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from statistics import mean, median
+
+import nbformat
+import pytest
+
+from minimistral.lab.article_figures import figures
+from minimistral.lab.claims import VERDICTS, Claim, claims
+from minimistral.lab.stored_results import stored
+
+figures()
+from figures.tables import rows, score, scores  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = {path.stem[:2]: nbformat.read(path, 4) for path in sorted((ROOT / "chapters").glob("*.ipynb"))}
+EACH_CLAIM = [pytest.param(claim, id=claim.id) for claim in claims().values()]
+
+
+# ---- tables that a cell types out ------------------------------------------------------------------------------------
+
+
+def row(file: str, model: str, benchmarks: tuple[str, ...] = ()) -> list[float]:
+    """A model's row of a table in figures/data, in the order of the file or of `benchmarks`."""
+    if benchmarks:
+        return [score(file, name, model).value for name in benchmarks]
+    return [found.value for found in scores(file) if found.model == model]
+
+
+def parameters(file: str) -> dict[str, int]:
+    return {found["parameter"]: int(found["value"]) for found in rows(file)}
+
+
+def table18() -> dict[str, list[float]]:
+    by_model = defaultdict(list)
+    for found in rows("llama2_table18.csv"):
+        by_model[found["model"]].append(float(found["value"]))
+    return dict(by_model)
+
+
+def table5() -> dict[str, list[list[float]]]:
+    """Mixtral's neighbours that agree, of first choices and with one in common: layers 0, 15, 31, eight kinds of text."""
+    names = {"first": "first", "in common": "first or second"}
+    table = rows("mixtral_table5.csv")
+    return {
+        name: [[float(r["value"]) for r in table if r["choice"] == choice and r["layer"] == layer] for layer in LAYERS]
+        for name, choice in names.items()
+    }
+
+
+LAYERS = ("0", "15", "31")
+M1, M2, M3 = "mistral_table2.csv", "mixtral_table2.csv", "mixtral_table3.csv"
+REPORT = ("MMLU", "HellaSwag", "ARC-c", "WinoGrande", "GSM8K")  # of GPT-3.5, in the GPT-4 report too
+QUOTED = {  # chapter and variable -> what it must be
+    ("04", "tasks"): table18(),
+    ("07", "mistral_7b"): row(M1, "Mistral 7B"),
+    ("07", "llama2_13b"): row(M1, "Llama 2 13B"),
+    ("07", "mistral_again"): row(M2, "Mistral 7B"),
+    ("07", "llama1_33b"): row(M2, "Llama 1 33B"),
+    ("07", "code_llama"): row(M1, "Code-Llama 7B"),
+    ("09", "PAPER"): {name == "first": [round(mean(kinds), 1) for kinds in table] for name, table in table5().items()},
+    ("09", "mistral_table"): parameters("mistral_table1.csv"),
+    ("09", "mixtral_table"): parameters("mixtral_table1.csv"),
+    ("09", "llama2_70b"): row(M2, "Llama 2 70B"),
+    ("09", "mixtral_8x7b"): row(M2, "Mixtral 8x7B"),
+    ("09", "others"): {"LLaMA 2 70B": row(M3, "Llama 2 70B"), "GPT-3.5": row(M3, "GPT-3.5")},
+    ("09", "mixtral_3"): row(M3, "Mixtral 8x7B"),
+    ("10", "report"): dict(zip(REPORT, row(M3, "GPT-3.5", REPORT), strict=True)),
+    ("13", "PAPER"): table5(),
+}
+
+
+def code(chapter: str) -> list[str]:
+    return [cell.source for cell in NOTEBOOKS[chapter].cells if cell.cell_type == "code"]
+
+
+def parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError:  # a cell with %magic
+        return ast.Module([], [])
+
+
+def constants(source: str) -> dict:
+    """What the assignments of a cell mean that need nothing but literals, dict, zip and each other."""
+    found: dict = {"__builtins__": {"dict": dict, "zip": zip}}
+    for node in parsed(source).body:
+        if isinstance(node, (ast.Assign, ast.AugAssign)):
+            try:
+                exec(compile(ast.Module([node], []), "cell", "exec"), found)
+            except Exception:  # it needs what the chapter made before
+                continue
+    return found
+
+
+@pytest.mark.parametrize("chapter, name", [each for each in QUOTED if each[0] in NOTEBOOKS])
+def test_a_quoted_table_equals_the_one_with_the_sources(chapter, name):
+    found = [known[name] for known in map(constants, code(chapter)) if name in known]
+    assert found == [QUOTED[chapter, name]], f"{name} in chapter {chapter}, figures/data"
+
+
+def lists_in(value) -> list[list]:
+    """A table's lists of numbers, however it is nested."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [inner, *(found for each in inner for found in lists_in(each))]
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_no_table_is_quoted_that_nobody_compares(chapter):
+    """Three or more scores with a decimal point in one list: a table. It must be in QUOTED."""
+    compared = [found for (where, _), value in QUOTED.items() if where == chapter for found in lists_in(value)]
+    for source in code(chapter):
+        for node in ast.walk(parsed(source)):
+            if isinstance(node, (ast.List, ast.Tuple)):
+                try:
+                    values = list(ast.literal_eval(node))
+                except ValueError:
+                    continue
+                looks = [v for v in values if isinstance(v, float) and 4 < v < 100 and round(v, 2) == v]
+                assert len(looks) < 3 or values in compared, f"{values} in chapter {chapter}: add it to QUOTED"
+
+
+def test_speeds_and_scores_that_chapter_04_divides_are_the_gqa_paper_s():
+    table = {found["model"]: found for found in rows("gqa_table1.csv")}
+    cell = next(source for source in code("04") if "T5-XXL" in source)
+    seconds = {name: table[f"{name}-XXL"]["seconds_a_sample"] for name in ("MHA", "GQA-8", "MQA")}
+    assert f"{seconds['MHA']} / {seconds['GQA-8']}" in cell and f"{seconds['MHA']} / {seconds['MQA']}" in cell
+    scored = {name: float(table[f"{name}-XXL"]["average"]) for name in ("MHA", "GQA-8", "MQA")}
+    lost = {name: round(scored["MHA"] - scored[name], 1) for name in ("GQA-8", "MQA")}
+    assert f"for {lost['GQA-8']} points" in cell and f"times for {lost['MQA']}" in cell
+
+
+def test_the_report_s_other_scores_stand_in_the_ledger():
+    found = next(known["gpt4_report"] for known in map(constants, code("10")) if "gpt4_report" in known)
+    assert set(found) == {"MMLU", "GSM8K", "HumanEval"}
+    for value in found.values():
+        assert f"vs {value}" in claims()["C11"].truth
+    assert found["MMLU"] == score("mmlu.csv", "MMLU", "GPT-4").value
+
+
+# ---- numbers in words ------------------------------------------------------------------------------------------------
+
+NO_NUMBERS = re.compile(
+    r"\]\([^)]*\)|https?://\S+|`[^`]*`|arXiv \d+\.\d+"  # addresses, code
+    r"|\b(?:[Ll]lama|LLaMA|GPT|Qwen|Yi|T5|MT)[- ]?\d*\.?\d*\b|\b8x7B\b|\bv0\.\d\b|\bBaichuan2|\bmaj@\d"  # names
+    r"|\b(?:chapters?|sections?|section|appendix|footnote|Tables?|Figures?|Fig|commit|issue|PR|request|expert) [A-Z]?\.?\d[\d.]*"
+    r"(?:(?: and | to |-)[A-Z]?\d[\d.]*)*|\(Tables? \d|\b(?:7|13|33|34|70)B\b|\bC\d\d\b|float(?:32|64)|x86_64|drawn in \d"
+)
+NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?=B\b|(?!\w))")
+RECAP_ROW = re.compile(rf"^\| (C\d\d) \| (.+?) \| (?:{'|'.join(VERDICTS)}) \| (.+) \| .+ \|$", re.MULTILINE)
+POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+
+
+def numbers(text: str) -> dict[float, str]:
+    """Quantities in a text, without those that are names; 10⁴, 1,000 and 1e-3 are understood."""
+    text = re.sub(r"10([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda power: str(10 ** int(power[1].translate(POWERS))), text)
+    found = NUMBER.findall(NO_NUMBERS.sub(" ", text.replace("_", "")))
+    return {float(number.rstrip(",").replace(",", "")): number for number in found}
+
+
+def stands_in(value: float, spelling: str, said: set[float]) -> bool:
+    """The number itself, or one with more decimals that rounds to it, in units or in billions."""
+    said = said | {other / 1e9 for other in said if other > 1e9}
+    decimals = len(spelling.partition(".")[2]) if "e" not in spelling else 0
+    return value in said or (decimals > 0 and any(round(other, decimals) == value for other in said))
+
+
+def outputs(cells: list) -> str:
+    texts = []
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            texts.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
+    return "\n".join(texts)
+
+
+@cache
+def everything(chapter: str) -> set[float]:
+    """All numbers of a chapter: text, code, outputs, without its recap."""
+    cells = [cell.source for cell in NOTEBOOKS[chapter].cells if not re.search(r"^## \d+ Recap", cell.source, re.M)]
+    every = re.compile(r"\d[\d,_]*(?:\.\d+)?(?:e-?\d+)?")
+    found = every.findall("\n".join([*cells, outputs(NOTEBOOKS[chapter].cells)]))
+    return {float(number.rstrip(",_").replace(",", "").replace("_", "")) for number in found}
+
+
+def settling(chapter: str, claim: str) -> list:
+    return [cell for cell in NOTEBOOKS[chapter].cells if f"claim:{claim}" in cell.metadata.get("tags", [])]
+
+
+def source(cells: list) -> str:
+    return "\n".join(cell.source for cell in cells)
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_numbers_in_a_recap_s_reasons_stand_in_the_ledger_or_are_computed_in_the_chapter(chapter):
+    recap = next(cell.source for cell in NOTEBOOKS[chapter].cells if re.search(r"^## \d+ Recap", cell.source, re.M))
+    strange = []
+    for id, short, why in RECAP_ROW.findall(recap):
+        claim = claims()[id]
+        said = set(numbers(f"{claim.claim} {claim.truth} {claim.known}"))
+        cells = settling(chapter, id)
+        said |= set(numbers(outputs(cells))) | set(numbers(source(cells)))
+        for value, spelling in numbers(f"{short} {why}").items():
+            if not stands_in(value, spelling, said):
+                strange.append(f"{id}: {spelling} in “{why}”")
+    assert not strange, "\n".join(strange)
+
+
+# ---- how we know -----------------------------------------------------------------------------------------------------
+
+
+@cache
+def computed() -> dict[str, set[float]]:
+    """Numbers of `known` that no chapter prints: from its stored runs, or by subtraction."""
+    retrieval = stored("rope_retrieval")["runs"]
+    far = [mean(run["unchanged"][0][-2:]) for run in retrieval]
+    near = [run["unchanged"][0][0] for run in retrieval]
+    stretched = [mean(run["interpolated"][0][-2:]) for run in retrieval]
+    toy = {(run["kind"], run["task"]): median(run["mse"]) for run in stored("routers_1d")["runs"]}
+    return {
+        "C50": {mean(far), min(far), max(far), mean(near), mean(stretched)},
+        "C61": {toy["separate, averaged", "line"]},
+        "C62": {291 - 195, 995 - 195},
+        "C67": {toy["top-1 before", "distractor"], toy["top-1, frozen", "distractor"]},
+    }
+
+
+@pytest.mark.parametrize("claim", EACH_CLAIM)
+def test_known_quotes_only_numbers_of_its_chapters_runs_and_tables(claim: Claim):
+    said = set(numbers(claim.truth)) | computed().get(claim.id, set())
+    for chapter in claim.chapters:
+        said |= everything(chapter) if chapter in NOTEBOOKS else set()
+    sentences = re.split(r"(?<=\.) ", claim.known)
+    lasting = " ".join(
+        each for each in sentences if "(one run of" not in each
+    )  # a chapter's times change with each run
+    strange = [spelling for value, spelling in numbers(lasting).items() if not stands_in(value, spelling, said)]
+    assert not strange, f"{strange} in what is known of {claim.id}"
+
+
+@pytest.mark.parametrize("claim", EACH_CLAIM)
+def test_how_a_claim_was_settled_and_its_cells_agree(claim: Claim):
+    chapters = [chapter for chapter in claim.chapters if chapter in NOTEBOOKS]
+    asserting = [chapter for chapter in chapters if "assert" in source(settling(chapter, claim.id))]
+    if claim.kind in ("measured", "counted"):
+        assert asserting, f"{claim.id} is {claim.kind}: a cell tagged {claim.cell} must assert it"
+    if claim.kind == "documents":
+        assert not asserting, f"{claim.id} is settled by a cell in {asserting}: it is measured or counted"
+    assert (claim.kind == "uncheckable") == (claim.verdict == "uncheckable")
+
+
+@pytest.mark.parametrize("claim", [each for each in EACH_CLAIM if each.values[0].stored])
+def test_a_stored_experiment_that_a_claim_rests_on_is_used_where_it_is_settled(claim: Claim):
+    assert claim.kind == "measured"
+    for name in claim.stored:
+        assert {"date", "machine", "versions"} <= set(stored(name)) or "torch" in stored(name)["machine"]
+        assert any(f'stored("{name}")' in "\n".join(code(chapter)) for chapter in claim.chapters), name
