@@ -11,7 +11,8 @@ from pathlib import Path
 
 import nbformat
 
-from minimistral.lab.claims import VERDICTS, Claim, claims
+from minimistral.lab.claims import KINDS, VERDICTS, Claim, claims
+from minimistral.lab.stored_results import stored
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -65,22 +66,41 @@ def index() -> str:
 def ledger() -> str:
     """All claims with verdict, truth, sources, and how the course knows: the chapter's cell, or the documents."""
     cells = settling_cells()
-    counts = {verdict: sum(claim.verdict == verdict for claim in claims().values()) for verdict in VERDICTS}
     head = (HERE / "ledger.md").read_text(encoding="utf-8")
-    counted = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
-    return head.replace("COUNTS", counted) + "\n".join(_claim(claim, cells) for claim in claims().values())
+    counted = {
+        name: sum(name in (claim.verdict, claim.kind) for claim in claims().values()) for name in VERDICTS + KINDS
+    }
+    verdicts, kinds = (", ".join(f"{counted[name]} {name}" for name in names) for names in (VERDICTS, KINDS))
+    head = head.replace("COUNTS", verdicts).replace("KINDS", kinds).replace("BY_VERDICT", _by_verdict())
+    return head + "\n".join(_claim(claim, cells) for claim in claims().values())
+
+
+def _by_verdict() -> str:
+    """Links to the claims, a line for each verdict."""
+    lines = []
+    for verdict in VERDICTS:
+        links = (f"[{c.id}](#claim-{c.id.lower()})" for c in claims().values() if c.verdict == verdict)
+        lines.append(f"- **{verdict}**: {' '.join(links)}")
+    return "\n".join(lines)
 
 
 def _claim(claim: Claim, cells: dict[str, list[str]]) -> str:
-    known = getattr(claim, "known", "") or ""
-    measured = ", ".join(f"[{stem[:2]}](chapters/{stem}.ipynb)" for stem in cells.get(claim.id, []))
-    how = f"Measured in chapter {measured}. {known}" if measured else (known or "From the documents.")
+    asserted = ", ".join(f"[{stem[:2]}](chapters/{stem}.ipynb)" for stem in cells.get(claim.id, []))
+    how = f"{claim.kind}, chapter {asserted}" if asserted else claim.kind
+    said = " ".join([claim.known, *map(_run, claim.stored)])
     sources = ", ".join(f"[{s}]({'https://arxiv.org/abs/' + s[6:]})" for s in claim.sources if s.startswith("arXiv "))
     return (
         f"(claim-{claim.id.lower()})=\n### {claim.id} {claim.claim}\n\n"
-        f"<p class='verdict {claim.verdict}'>{claim.verdict}</p>\n\n{claim.truth}.\n\n"
-        f"How we know: {how.strip()}" + (f" Sources: {sources}." if sources else "") + "\n"
+        f"<p class='verdict {claim.verdict}'>{claim.verdict}</p>\n\n{claim.truth.removesuffix('.')}.\n\n"
+        f"How we know ({how}): {said}" + (f" Sources: {sources}." if sources else "") + "\n"
     )
+
+
+def _run(name: str) -> str:
+    """Where and when a stored experiment ran, and how to repeat it."""
+    run = stored(name)
+    on = ", ".join(filter(None, (run["machine"], run.get("versions"))))
+    return f"Stored runs of {run['date']}, {on}; `{run['repeat']}` repeats them."
 
 
 def settling_cells() -> dict[str, list[str]]:
