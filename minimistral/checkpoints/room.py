@@ -4,7 +4,7 @@ import torch
 
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.config import ModelConfig
-from minimistral.memory import GROUP, available_bytes, bytes_needed
+from minimistral.memory import GROUP, available_bytes, bytes_needed, weight_bytes
 
 
 def check_room(
@@ -20,7 +20,8 @@ def check_room(
     if free is None or needed <= free:
         return None
     message = f"{what}: needs {_gb(needed)}, {_gb(free)} free{_where(device)}: {_advice(config, dtype, quantize, free)}"
-    if needed - mapped > free:
+    own = weight_bytes(config, dtype, quantize) - mapped if mapped else needed  # what is mapped needs no work either
+    if own > free:
         raise CheckpointError(message)
     return message + " As it is, its weights will be read from the disk for every token."
 
