@@ -60,11 +60,15 @@ def shown(tokenizer, token_id: int) -> str:
 def describe(seen: Seen) -> str:
     row = seen.weights[-1]
     most = max(range(len(row)), key=row.__getitem__)
+    top = len(seen.said) - 1
     agree = next(i for i in range(len(seen.said)) if all(line[-1] == seen.said[-1][-1] for line in seen.said[i:]))
+    said = "every layer says so." if agree == 0 else f"from layer {agree} on every layer says so."
+    if agree == top:
+        said = "only the last layer says so."
     return (
         f"Layer {seen.layer}, head {seen.head}: from the last token, “{seen.pieces[-1]}”, it looks most at "
         f"“{seen.pieces[most]}” ({row[most]:.0%}). The model's next piece is “{seen.said[-1][-1]}” ({seen.sure[-1][-1]:.0%}); "
-        + ("every layer says so." if agree == 0 else f"from layer {agree} on every layer says so.")
+        + said
     )
 
 
