@@ -221,7 +221,9 @@ def computed() -> dict[str, set[float]]:
     near = [run["unchanged"][0][0] for run in retrieval]
     stretched = [mean(run["interpolated"][0][-2:]) for run in retrieval]
     toy = {(run["kind"], run["task"]): median(run["mse"]) for run in stored("routers_1d")["runs"]}
+    cliff = [run["recall"][11] for run in stored("window_cliff")["runs"] if (run["n_layers"], run["window"]) == (4, 4)]
     return {
+        "C34": {min(cliff)},
         "C50": {mean(far), min(far), max(far), mean(near), mean(stretched)},
         "C61": {toy["separate, averaged", "line"]},
         "C62": {291 - 195, 995 - 195},
