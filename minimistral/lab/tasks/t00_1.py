@@ -65,7 +65,7 @@ EXERCISE = Exercise(
         ),
         Mistake("texts and tokens swapped", "Texts come first, then the tokens of each: (B, T, …).", wrong=_swapped),
     ),
-    nudge="Click on the three parts in the map, one after the other, and write down what stands behind “Comes out of it”.",
+    nudge="Click on these four parts in the map, one after the other, and write down what stands behind “Comes out of it”.",
     shapes="""
 | part | shape |
 |---|---|

@@ -29,13 +29,14 @@ PARTS = (
     Part("tokens", "tokens", "The text, cut into pieces, each piece a whole number.", "(B, T)", "01"),
     Part("tok_embeddings", "embedding", "A table with one row of C numbers for each piece: a row is looked up for each token.",
          "(B, T, C)", "01", "tok_embeddings"),
-    Part("attention_norm", "norm", "Brings each token's numbers to the same size before they are used.", "(B, T, C)", "02",
-         "layers.{i}.attention_norm"),
-    Part("rope", "RoPE", "Turns queries and keys by an angle that grows with the position: so the model knows what stands where.",
+    Part("attention_norm", "norm", "Brings each token's numbers to the same size, then multiplies each by a weight it has learnt.",
+         "(B, T, C)", "02", "layers.{i}.attention_norm"),
+    Part("rope", "RoPE", "Turns what a token looks for and what it offers (query and key, chapter 02) by an angle that "
+         "grows with the position: so the model knows what stands where.",
          "(B, H, T, D)", "03"),
     Part("attention", "attention", "Each token looks at the tokens before it and takes over what it needs. The only place where "
          "anything passes from one token to another.", "(B, T, C)", "02, 04, 05", "layers.{i}.attention"),
-    Part("cache", "cache", "Keeps the keys and values of earlier tokens, so that they need not be computed again.",
+    Part("cache", "cache", "Keeps what attention needs of earlier tokens (keys and values), so that it need not be computed again.",
          "(B, G, S, D), twice", "06"),
     Part("ffn_norm", "norm", "The same kind of norm, with weights of its own, in front of the second half of the layer.",
          "(B, T, C)", "02", "layers.{i}.ffn_norm"),
