@@ -212,7 +212,7 @@ FAILURES = {
     "the disk is full": (shards, "save_file", OSError(errno.ENOSPC, "No space left on device")),
     "safetensors gives up": (shards, "save_file", RuntimeError("I/O error")),
     "the user interrupts": (shards, "save_file", KeyboardInterrupt()),
-    "flushing fails": (replace, "_flush", OSError(errno.EIO, "Input/output error")),
+    "flushing fails": (replace, "flush", OSError(errno.EIO, "Input/output error")),
 }
 
 
