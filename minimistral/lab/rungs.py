@@ -1,12 +1,16 @@
 """Chapters 12 and 13: as much of a real model as this machine can take, or a stand-in, chosen and said in one line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minimistral.checkpoints import load
 from minimistral.checkpoints.filling import read_record
+from minimistral.checkpoints.folder import find_checkpoint
 from minimistral.checkpoints.known_models import known_model
-from minimistral.machine import Machine
+from minimistral.config import ModelConfig
+from minimistral.loading import load_planned
+from minimistral.machine import Machine, machine
+from minimistral.memory import available_bytes, bytes_needed
 from minimistral.plan import Plan, plan
 from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
@@ -36,16 +40,20 @@ class Rung:
         return self.is_real and self.layers is None
 
     def load(self) -> tuple[Transformer, Tokenizer | None]:
-        """The model, and its tokenizer. Of several GPUs the notebook itself uses the first; torchrun uses all."""
-        if self.name == "offload":
-            from minimistral.offload import load_offloaded
-
-            return load_offloaded(self.folder, device=self.plan.device, quantize=self.plan.quantize)
+        """The model, and its tokenizer. Of several GPUs the notebook itself uses one, as one allows; torchrun uses all."""
         if not self.is_real:
             return load(self.folder, device="cpu", dtype="float32")
         if self.layers is not None:
-            return load(self.folder, device="cpu", dtype="float32", layers=self.layers)
-        return load(self.folder, device=self.plan.device, dtype=self.plan.dtype, quantize=self.plan.quantize)
+            config = find_checkpoint(self.folder).config_file.config
+            return load(self.folder, device="cpu", dtype=_dtype_of(config, self.layers), layers=self.layers)
+        return load_planned(self.folder, self.alone())
+
+    def alone(self) -> Plan:
+        """How one process runs the model here: the plan, but with the first GPU only where that takes several."""
+        if self.plan.n_gpus < 2:
+            return self.plan
+        here = machine(measure=False)
+        return plan(self.folder, replace(here, gpus=here.gpus[:1]))
 
 
 def find_rung(model: str, stand_in: str, weights: str | Path | None = None, machine: Machine | None = None) -> Rung:
@@ -59,7 +67,7 @@ def find_rung(model: str, stand_in: str, weights: str | Path | None = None, mach
     if folder is None:
         from minimistral.checkpoints.place import BUNDLED
 
-        get = f"minimistral download {model}" + ("" if whole.layers is None else f" --layers {whole.layers}")
+        get = f"minimistral download {model}{_option(whole.layers)}"
         why = f"A stand-in, {stand_in}, trained in this repository: the real weights are not here. To get them: {get}"
         return Rung("stand-in", BUNDLED / stand_in, None, whole, why)
     record = read_record(folder)
@@ -73,10 +81,23 @@ def find_rung(model: str, stand_in: str, weights: str | Path | None = None, mach
     return Rung(_name(local), folder, None, local, f"The real {model}. {local.describe()}")
 
 
+def _dtype_of(config: ModelConfig, layers: list[int]) -> str:
+    """float32, quicker and finer on a CPU, where these layers fit in it; else bfloat16, as they lie in the file."""
+    part, free = replace(config, n_layers=len(layers)), available_bytes("cpu")
+    return "float32" if free is None or bytes_needed(part, "float32") < 0.8 * free else "bfloat16"
+
+
 def _name(found: Plan) -> str:
     if found.offload:
         return "offload"
     return "cpu" if found.device == "cpu" else "several gpus" if found.n_gpus > 1 else "gpu"
+
+
+def _option(n_layers: int | None) -> str:
+    """For `minimistral download`, which takes numbers of layers: the first n_layers of them."""
+    if n_layers is None:
+        return ""
+    return " --layers 0" if n_layers == 1 else f" --layers 0-{n_layers - 1}"
 
 
 def _count(n: int) -> str:

@@ -1,0 +1,78 @@
+"""Chapter 13's pictures: what a batch reads, neighbours beside their load, and which expert a kind of text misses."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from minimistral.lab import theme
+from minimistral.lab.picture import Picture, show
+
+
+def draw_batch(
+    sizes: Sequence[int], formula: Sequence[float], counted: dict[str, Tensor], timed: Sequence[int], slower: dict
+) -> Picture:
+    """Left: experts read, `formula` and counted (sizes, L), the last layer of it. Right: times as multiples of one token's."""
+    with theme.figure(1, 2, size=(7.2, 3.1)) as (figure, (left, right)):
+        left.plot(sizes, formula, color=theme.INK, ls=":")
+        left.text(64, 2.2, "dotted: 8 (1 − (3/4)^B)", ha="right")
+        for n, (colour, (name, found)) in enumerate(zip((theme.BLUE, theme.ORANGE), counted.items())):
+            left.plot(sizes, found[:, -1], "o-", color=colour, ms=4)
+            left.text(64, 3.8 - 0.8 * n, f"{name}, last layer", color=colour, ha="right")
+        left.set_xscale("log", base=2)
+        left.set_xticks(sizes, sizes)
+        left.set(
+            xlabel="tokens in the batch (log scale)", ylabel="experts read, of 8", title="More tokens, more experts"
+        )
+        for colour, (name, ratios) in zip((theme.BLUE, theme.GREY), slower.items()):
+            right.plot(timed, ratios, "o-", color=colour, ms=4)
+            right.annotate(name, (timed[-1], ratios[-1]), (-8, 4), ha="right", textcoords="offset points", color=colour)
+        right.set(
+            xlabel="tokens in the batch", ylabel="time, that of one token = 1", xticks=timed, title="… and more time"
+        )
+        return show(figure, "Experts read against batch size; and the time of a mixture and of a dense block.")
+
+
+def draw_neighbours(found: dict[str, tuple[Tensor, Tensor]], paper: dict[str, list[list[float]]]) -> Picture:
+    """Neighbours that agree, in percent, by layer and kind of text: seen and null (layers, kinds), and the paper's points."""
+    with theme.figure(1, 2, size=(7.2, 3.5)) as (figure, panels):
+        for axes, (name, (seen, null)) in zip(panels, found.items()):
+            layers = ("first layer", "middle", "last layer") if len(seen) == 3 else ("first layer", "last")
+            axes.axhline(12.5 if name == "first" else 46.4, color=theme.INK, ls=":", lw=1)
+            for at, (high, low) in enumerate(zip(seen, null)):
+                places = [at - 0.3 + 0.1 * kind for kind in range(len(high))]
+                axes.vlines(places, low, high, color=theme.LIGHT)
+                axes.plot(places, low, "o", mfc=theme.PAPER, color=theme.GREY, ms=5)
+                axes.plot(places, high, "o", color=theme.BLUE, ms=5)
+            for at, points in enumerate(paper[name] if len(seen) == 3 else paper[name][:1]):
+                axes.plot([at + 0.3] * len(points), points, "D", color=theme.PINK, ms=3)
+            axes.set_xticks(range(len(seen)), layers[: len(seen)])
+            axes.set_ylabel("neighbours that agree (%)")
+            axes.set_title("same first expert" if name == "first" else "one of two in common")
+        labels = {
+            "here": theme.BLUE,
+            "the load alone": theme.GREY,
+            "the paper": theme.PINK,
+            "dotted: even load": theme.INK,
+        }
+        for n, (word, colour) in enumerate(labels.items()):
+            panels[0].text(0.03, 0.93 - 0.08 * n, word, color=colour, transform=panels[0].transAxes)
+        return show(figure, "Neighbours that agree in three layers: five kinds of text, their loads, and the paper.")
+
+
+def draw_missed(shares: Tensor, lost: Tensor, kinds: Sequence[str]) -> Picture:
+    """Two tables (kinds, E): the share of first choices, and the bits a token lost without the expert."""
+    with theme.figure(1, 2, size=(7.2, 2.9), sharey=True) as (figure, panels):
+        for axes, table, form in zip(panels, (100 * shares, lost), ("{:.0f}", "{:.2f}")):
+            largest = float(table.max()) or 1.0
+            axes.imshow(table, cmap="Blues", vmin=0, vmax=largest, aspect="auto")
+            for row, values in enumerate(table.tolist()):
+                for e, value in enumerate(values):
+                    colour = theme.PAPER if value > 0.6 * largest else theme.INK
+                    word = form.format(value).replace("-0.00", "0.00")
+                    axes.text(e, row, word, ha="center", va="center", color=colour, fontsize=8)
+            axes.set_xticks(range(table.shape[1]), range(table.shape[1]))
+            axes.set_xlabel("expert of the last layer")
+        panels[0].set_yticks(range(len(kinds)), kinds)
+        panels[0].set_title("first choices (%)")
+        panels[1].set_title("bits a token lost without it")
+        return show(figure, "First choices, and bits lost without each expert, by kind of text: the same pattern.")
