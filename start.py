@@ -1,7 +1,7 @@
 """The course's one script: `python start.py lab`, `test` or `update`. Needs nothing but Python.
 
 lab     make the environment (once), copy the chapters to my-course/, open JupyterLab there
-test    everything: lint, unit, parity, exercises, notebooks, browser   (--fast: no notebooks, no browser)
+test    everything: lint, unit, parity, hub, exercises, notebooks, browser   (--fast: no notebooks, no browser)
 update  after `git pull`: bring new chapters into my-course/, carrying your answers over
 """
 
@@ -24,8 +24,8 @@ ENVIRONMENT = ROOT / ".venv"
 COURSE = ROOT / "my-course"
 OLDEST, NEWEST = (3, 11), (3, 14)
 TORCH_INDEX = "https://download.pytorch.org/whl/"  # PyTorch's own: builds that the general package index lacks
-SUITES = ["unit", "parity", "exercises", "notebooks", "browser"]
-FAST_SUITES = SUITES[:3]
+SUITES = ["unit", "parity", "hub", "exercises", "notebooks", "browser"]
+FAST_SUITES = SUITES[:4]
 
 
 class Stop(Exception):
