@@ -30,6 +30,13 @@ Model = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto (the file's own), float32, bfloat16 or float16.")]
 Quantize = Annotated[str | None, typer.Option(help="Weights in fewer bits: int8 or int4.")]
+Auto = Annotated[bool, typer.Option("--auto", help="Device, dtype, bits and offloading as `minimistral plan` says.")]
+Offload = Annotated[
+    str | None, typer.Option(help="A mixture's experts outside the device: in memory, on disk, or auto.")
+]
+Fast = Annotated[
+    bool | None, typer.Option("--fast/--no-fast", help="Compiled decoding; by itself on a CUDA device, one process.")
+]
 MaxNewTokens = Annotated[int, typer.Option(help="At most so many new tokens.")]
 Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token each time.")]
 TopP = Annotated[float, typer.Option(help="Draw from the likeliest tokens that reach this probability.")]
@@ -108,6 +115,9 @@ def generate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    auto: Auto = False,
+    offload: Offload = None,
+    fast: Fast = None,
 ) -> None:
     """Continue a text, and write it as it comes.
 
@@ -117,14 +127,14 @@ def generate(
         raise typer.BadParameter("give either a prompt or --ids, and not both.")
     given_ids = None if ids is None else parse_ids(ids)
     options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
-    with opened(model, device=device, dtype=dtype, quantize=quantize) as (loaded, tokenizer):
+    how = dict(auto=auto, offload=offload, device=device, dtype=dtype, quantize=quantize)
+    with opened(model, "generate", fast, **how) as (writer, tokenizer):
         from itertools import chain
 
-        from minimistral import stream
         from minimistral.ranks import from_first
 
         if given_ids is not None:
-            for token_id in stream(loaded, given_ids, **options):
+            for token_id in writer.stream(given_ids, **options):
                 write(f"{token_id} ")
         else:
             if tokenizer is None:
@@ -132,10 +142,11 @@ def generate(
                     f"{model} has no tokenizer.model, so it cannot read text. Give token ids: --ids 1,22557"
                 )
             prompt_ids = tokenizer.encode(from_first(sys.stdin.read) if prompt == "-" else prompt, bos=True)
-            new_ids = stream(loaded, prompt_ids, **options)
+            new_ids = writer.stream(prompt_ids, **options)
             for text in tokenizer.decode_stream(chain(prompt_ids, new_ids)):
                 write(text)
         write("\n")
+        say(writer.describe())
 
 
 @app.command()
@@ -154,23 +165,28 @@ def chat(
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    auto: Auto = False,
+    offload: Offload = None,
+    fast: Fast = None,
 ) -> None:
     """Talk with a model. /reset forgets the conversation, /quit ends it, Ctrl-C stops an answer.
 
     Questions may also come from a pipe, one a line. On several GPUs: torchrun --nproc-per-node 2 -m minimistral chat MODEL
     """
     options = dict(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
-    with opened(model, device=device, dtype=dtype, quantize=quantize) as (loaded, tokenizer):
+    how = dict(auto=auto, offload=offload, device=device, dtype=dtype, quantize=quantize)
+    with opened(model, "chat", fast, **how) as (writer, tokenizer):
         from minimistral.conversation import Conversation
         from minimistral.terminal_chat import help_line, talk
 
-        conversation = Conversation(loaded, tokenizer, system, max_context)
+        conversation = Conversation(writer.model, tokenizer, system, max_context, writer)
         if sys.stdin.isatty():
             say(help_line())
         try:
             talk(conversation, write, say, **options)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        say(writer.describe())
 
 
 @app.command()
@@ -300,12 +316,14 @@ def progress(
 
 
 @contextmanager
-def opened(model: str, **options: str | None) -> Iterator[tuple]:
-    """The loaded model and its tokenizer; under torchrun this process's part of it, while all are there."""
+def opened(model: str, command: str, fast: bool | None, auto: bool, offload: str | None, **options) -> Iterator[tuple]:
+    """A Writer with the loaded model, and its tokenizer; under torchrun this process's part of it, while all are there."""
     quiet_torchrun()
     import torch
 
+    from minimistral.loading import choose, load_planned
     from minimistral.ranks import joined
+    from minimistral.writer import Writer
 
     with joined(patience=timedelta(days=30)):  # at a keyboard the first process may let the others wait
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -313,11 +331,17 @@ def opened(model: str, **options: str | None) -> Iterator[tuple]:
         else:
             from minimistral import load
 
-        loaded, tokenizer = load(model, **options)
+        planned = choose(model, command, auto, offload, **options)
+        if planned is not None:
+            say(planned.describe())
+        loaded, tokenizer = load(model, **options) if planned is None else load_planned(model, planned)
         if loaded.config.count_parameters().total < SMALL:
             # Matrices this small make threads wait for each other, on a busy machine fifty times as long as they compute.
             torch.set_num_threads(1)
-        yield loaded, tokenizer
+        writer = Writer(loaded, fast)
+        if writer.is_fast:
+            say("The first token waits until its step is compiled; --no-fast begins at once, and goes on slower.")
+        yield writer, tokenizer
 
 
 def is_first() -> bool:

@@ -7,9 +7,9 @@ history as the ids it chose, not as its text encoded again, which can come out a
 from collections.abc import Iterator
 
 from minimistral.cache import RollingCache
-from minimistral.generation import stream
 from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
+from minimistral.writer import Writer
 
 FIRST_CACHE = 1024  # tokens; it doubles when a conversation outgrows it
 LONGEST = 32_768  # tokens of a conversation where neither caller nor config says, and no window forgets
@@ -21,10 +21,16 @@ class Conversation:
     messages: what was said, as `Tokenizer.encode_chat` takes it (answers with their "ids"). n_tokens: its length in ids.
     max_context: the most tokens it may have; None: what the config records, and no end where a sliding window forgets.
     was_cut: whether the last answer ended because there were no more tokens to spend.
+    writer: what writes the answers; None: the plain model.
     """
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer | None, system: str = "", max_context: int | None = None
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer | None,
+        system: str = "",
+        max_context: int | None = None,
+        writer: Writer | None = None,
     ):
         if tokenizer is None or tokenizer.version is None:
             found = "has no tokenizer.model" if tokenizer is None else f"has a tokenizer without one ({tokenizer.path})"
@@ -35,6 +41,7 @@ class Conversation:
         if max_context is not None and (type(max_context) is not int or max_context < 1):
             raise ValueError(f"max_context={max_context!r}: give a whole number of 1 or more, or None.")
         self.model, self.tokenizer, self.system = model, tokenizer, system
+        self.writer = writer or Writer(model, fast=False)
         window, recorded = model.config.sliding_window, model.config.max_position_embeddings
         self.max_context = max_context if max_context or window else recorded or LONGEST
         self._cache: RollingCache | None = None
@@ -74,7 +81,7 @@ class Conversation:
         new_ids = self._continue_with(ids, max_new_tokens)
         seed = None if seed is None else seed + self._n_asked
         stop = (self.tokenizer.eos_id,)
-        token_ids = stream(self.model, new_ids, max_new_tokens, self._cache, seed=seed, stop_ids=stop, **sampling)
+        token_ids = self.writer.stream(new_ids, max_new_tokens, self._cache, seed=seed, stop_ids=stop, **sampling)
         self._n_asked += 1
         return self._answer(asked, ids, token_ids, max_new_tokens)
 
@@ -94,7 +101,8 @@ class Conversation:
             self.was_cut = len(said) == max_new_tokens
             self._held = ids + said
             cache = self._cache
-            if cache.is_interrupted or cache.position != len(self._held):  # interrupted in the middle of a token
+            positions = {cache.position, int(cache.positions[0])}  # in Python and on the device
+            if cache.is_interrupted or positions != {len(self._held)}:  # interrupted in the middle of a token
                 cache.reset()
                 self._held = []
             if said:
@@ -111,7 +119,7 @@ class Conversation:
             size = FIRST_CACHE if self._cache is None else 2 * self._cache.max_context
             size = max(needed, size if self.max_context is None else min(size, self.max_context))
             self._cache = None  # two at once might not fit
-            self._cache = self.model.make_cache(1, size)
+            self._cache = self.writer.make_cache(size)
             self._held = []
         if ids[: len(self._held)] != self._held:
             self._cache.reset()

@@ -22,6 +22,7 @@ OPTIONAL = {
     "matplotlib": "the chapters' pictures",
     "huggingface_hub": "downloads the real models",
 }
+REAL_MODELS = {"Mistral 7B": "mistral-7b-v0.1", "Mixtral 8x7B": "mixtral-8x7b-v0.1"}
 GIB = 2**30
 
 
@@ -72,7 +73,8 @@ def _torch() -> list[Finding]:
     if release < OLDEST_TORCH:
         return [Finding("torch", f"{torch.__version__}: too old, install {_dotted(OLDEST_TORCH)} or newer", False)]
     threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
-    return [Finding("torch", f"{torch.__version__}, {threads}", True), _device(torch), _arithmetic(torch)]
+    found = Finding("torch", f"{torch.__version__}, {threads}", True)
+    return [found, _device(torch), _arithmetic(torch), _real_models()]
 
 
 def _device(torch) -> Finding:
@@ -102,6 +104,16 @@ def _arithmetic(torch) -> Finding:
     return Finding(
         "arithmetic", f"a small model read token by token is off by {difference:.1e}: reinstall torch", False
     )
+
+
+def _real_models() -> Finding:
+    """How the published models would run here; without measuring, which takes a second."""
+    from minimistral.machine import machine
+    from minimistral.plan import plan
+
+    here = machine(measure=False)
+    ways = [f"{name}: {plan(preset, here).short()}" for name, preset in REAL_MODELS.items()]
+    return Finding("real models", f"{'; '.join(ways)} (more: minimistral plan)", True)
 
 
 def memory_bytes() -> int | None:

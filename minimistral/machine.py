@@ -46,11 +46,12 @@ class Machine:
 def machine(measure: bool = True, folder: str | os.PathLike = ".") -> Machine:
     """This machine. With `measure` its bandwidths too (about a second); `folder` is where a download would go."""
     free = available_bytes(torch.device("cpu"))
-    total = memory_bytes() or free
+    total = memory_bytes() or free or 0  # a system may say neither
+    free = total if free is None else min(free, total)
     return Machine(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_total=total,
-        memory_free=min(free, total),
+        memory_free=free,
         disk_free=shutil.disk_usage(_existing(Path(folder).expanduser())).free,
         gpus=tuple(_gpus(measure, total, free)),
         bandwidth=measured_bandwidth(torch.device("cpu")) if measure else None,

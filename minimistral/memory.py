@@ -13,6 +13,9 @@ from minimistral.config import ModelConfig
 BITS = {"int8": 8, "int4": 4}
 GROUP = 32  # int4: weights that share a scale of two bytes
 WORK = 64 * 2**20  # bytes: a few float32 blocks while quantizing, and what the allocator keeps
+CONTEXT = 4096  # tokens that the cache is counted for unless the caller says otherwise
+READING = 512  # tokens of a prompt that are read at a time: their activations need memory too
+ROOM = 0.92  # of the free memory, for what is planned or advised: the rest is for the allocator, kernels, neighbours
 
 
 def weight_bytes(config: ModelConfig, dtype: str | torch.dtype, quantize: str | None = None) -> int:
@@ -44,6 +47,19 @@ def bytes_needed(config: ModelConfig, dtype: str | torch.dtype, quantize: str | 
         return needed
     largest = config.dim * max(config.vocab_size, config.hidden_dim, config.n_heads * config.head_dim)
     return needed + largest * _itemsize(dtype) + (2 * _quantized(config) // GROUP if quantize == "int4" else 0)
+
+
+def cache_bytes(config: ModelConfig, dtype: str | torch.dtype, context: int) -> int:
+    """Bytes of keys and values of one text: 2 · L · G · D · min(W, context) numbers."""
+    n_slots = min(config.sliding_window or context, context)
+    return 2 * config.n_layers * config.n_kv_heads * config.head_dim * n_slots * _itemsize(dtype)
+
+
+def whole_bytes(config: ModelConfig, dtype: str | torch.dtype, quantize: str | None, context: int = CONTEXT) -> int:
+    """Memory to run the whole model: weights, what loading takes beside them, the cache, and a prompt's activations."""
+    widest = max(config.vocab_size, 4 * config.dim + 3 * config.hidden_dim)
+    reading = 4 * min(READING, context) * widest
+    return bytes_needed(config, dtype, quantize) + cache_bytes(config, dtype, context) + reading
 
 
 def _quantized(config: ModelConfig) -> int:

@@ -23,6 +23,7 @@ from minimistral.checkpoints.folder import Checkpoint, find_checkpoint
 from minimistral.checkpoints.match import match
 from minimistral.checkpoints.place import find_folder
 from minimistral.checkpoints.read import _device, _dtype, _stored_dtype
+from minimistral.checkpoints.read import _quantized as _quantized_piece
 from minimistral.config import ModelConfig
 from minimistral.expert_stores import FileStore, HostStore, Key, Range, Record, pack
 from minimistral.moe import MoE, choose_experts
@@ -240,8 +241,8 @@ def load_offloaded(
     for note in checkpoint.notes:
         warnings.warn(note, stacklevel=2)
     _install(model, ExpertCache(store, record, template, capacity, device), prefetch)
-    model.load_state_dict(files.others(), strict=True, assign=True)
-    return _finish(model, quantize), tokenizer
+    model.load_state_dict(files.others(model), strict=True, assign=True)
+    return _finish(model, None), tokenizer
 
 
 class _CheckpointExperts:
@@ -270,13 +271,19 @@ class _CheckpointExperts:
             weights[name] = self._unpacked(piece)[i].to(self.dtype)
         return _quantized(weights, self._quantize, self._device)
 
-    def others(self) -> dict[str, Tensor]:
-        """Everything that is no expert, on the device."""
+    def others(self, model: Transformer) -> dict[str, Tensor]:
+        """Everything that is no expert, on the device; matrices are quantized as they are read, never all held in floats."""
         found = {}
         for piece in self._pieces:
-            if ".experts." not in piece.weights[0]:
-                tensors = piece.unpack(self._catalog[piece.name].read())
-                found |= {name: tensor.to(self._device, self.dtype) for name, tensor in zip(piece.weights, tensors)}
+            if ".experts." in piece.weights[0]:
+                continue
+            entry = self._catalog[piece.name]
+            if self._quantize is not None:
+                where = entry.file, self._device, self.dtype, kind_of(self._quantize)
+                found |= _quantized_piece(model, piece, entry.read(), *where)
+                continue
+            tensors = piece.unpack(entry.read())
+            found |= {name: tensor.to(self._device, self.dtype) for name, tensor in zip(piece.weights, tensors)}
         return found
 
     def ranges(self, record: Record, experts: list[Key]) -> dict[Key, list[Range]]:

@@ -68,6 +68,15 @@ def experts_stay_whole(config: ModelConfig, n: int) -> bool:
     return config.moe is not None and config.moe.num_experts % n == 0
 
 
+def held_config(config: ModelConfig, n: int) -> ModelConfig:
+    """The shape of what each of n ranks holds, whose weights can be counted: with only its own experts. As `part_config`."""
+    held = part_config(config, n)
+    if not experts_stay_whole(config, n):
+        return held
+    n_own = config.moe.num_experts // n
+    return replace(held, moe=MoEConfig(n_own, min(n_own, config.moe.num_experts_per_tok)))
+
+
 def _can_be_cut(config: ModelConfig, n: int) -> bool:
     return config.n_kv_heads % n == 0 and (experts_stay_whole(config, n) or config.hidden_dim % n == 0)
 
@@ -248,11 +257,8 @@ def _check_room(
             and piece.weights[0].split(".")[-2] not in cut_by_columns
         )
         return check_room(what, config, device, dtype, quantize, mapped)
-    held = part_config(config, n_ranks())
-    if experts_stay_whole(config, n_ranks()):
-        n_own = config.moe.num_experts // n_ranks()
-        held = replace(held, moe=MoEConfig(n_own, min(n_own, config.moe.num_experts_per_tok)))
-    return check_room(f"{what}, of which each of {n_ranks()} processes holds a part", held, device, dtype, quantize)
+    what = f"{what}, of which each of {n_ranks()} processes holds a part"
+    return check_room(what, held_config(config, n_ranks()), device, dtype, quantize)
 
 
 def _quantize(part: Part, name: str, weight: Tensor, kind: type[QuantizedLinear]) -> dict[str, Tensor]:

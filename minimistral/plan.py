@@ -13,13 +13,11 @@ import torch
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.machine import Gpu, Machine
 from minimistral.machine import machine as this_machine
-from minimistral.memory import GROUP, bytes_needed, weight_bytes
+from minimistral.memory import CONTEXT, GROUP, ROOM, cache_bytes, weight_bytes, whole_bytes
 
-CONTEXT = 4096  # tokens that the cache is counted for unless the caller says otherwise
-READING = 512  # tokens of a prompt that are read at a time: their activations need memory too
-ROOM = 0.92  # of the free memory: the rest is for the allocator, the kernels and the neighbours
 SMALL = 10**9  # bytes in float32: so small a model runs on a CPU as it is
 DISK = 1.5e9  # bytes a second, assumed where experts come from a disk
+PLACES = {"memory": "host", "disk": "disk"}  # what a person says, and what a plan does
 BITS = {None: "16-bit", "int8": "8-bit", "int4": "4-bit"}
 
 
@@ -27,8 +25,9 @@ BITS = {None: "16-bit", "int8": "8-bit", "int4": "4-bit"}
 class Plan:
     """What `load` and its neighbours are to be called with, and why.
 
-    device: "cpu", "cuda" or "mps". dtype: a torch dtype's name. quantize: None, "int8" or "int4". offload: None, "host"
-    (experts in the machine's memory) or "disk" (experts read from the file). n_gpus: GPUs, one process each under
+    device: "cpu", "mps", "cuda", or "cuda:1" where another GPU than the first has the room. dtype: a torch dtype's name.
+    quantize: None, "int8" or "int4". offload: None, "host" (experts in the machine's memory) or "disk" (experts in a file
+    of their own, quantized once; without quantize, read as they lie in the checkpoint). n_gpus: GPUs, one process each under
     torchrun; 0 on a CPU. layers: None for the whole model, else how many of its first layers fit. bytes_needed: weights,
     cache and working memory on the device (all GPUs together). tokens_per_second: at most, writing one text with a short
     context; None where the bandwidth is not known, or the model is not whole.
@@ -50,6 +49,19 @@ class Plan:
             return self.why
         return f"{self.why} At most about {_digits(self.tokens_per_second)} tokens a second."
 
+    def short(self) -> str:
+        """A few words.
+
+        >>> plan("mistral-7b-v0.1", Machine(8, 16 * 10**9, 13 * 10**9, 10**11)).short()
+        '8-bit on the CPU'
+        """
+        if self.layers is not None:
+            return "the first layer" if self.layers == 1 else f"the first {self.layers} layers"
+        where = {"cpu": "on the CPU", "mps": "on the Apple GPU"}.get(self.device, f"on {self.n_gpus} GPUs")
+        where = "on one GPU" if self.n_gpus == 1 and self.device != "mps" else where
+        outside = {None: "", "host": ", experts in memory", "disk": ", experts on disk"}[self.offload]
+        return f"{_bits(self.dtype, self.quantize)} {where}{outside}"
+
 
 def plan(model: str | os.PathLike | ModelConfig, machine: Machine | None = None, context: int = CONTEXT) -> Plan:
     """The best way to run `model` (a preset's name, a checkpoint's folder or a config) on `machine` (default: this one).
@@ -60,17 +72,47 @@ def plan(model: str | os.PathLike | ModelConfig, machine: Machine | None = None,
     """
     if isinstance(context, bool) or not isinstance(context, int) or context < 1:
         raise ValueError(f"context={context!r}: give the number of tokens that the cache must hold, 1 or more.")
-    if machine is not None and not isinstance(machine, Machine):
-        raise ValueError(f"machine={machine!r}: give a minimistral.machine.Machine, or None for this one.")
     config = _config(model)
-    here = this_machine() if machine is None else machine
-    if _is_folder(model):
-        here = replace(here, disk_free=here.disk_free + weight_bytes(config, "bfloat16"))  # it is there already
+    here = _machine_for(model, config, machine)
     if here.disk_free >= weight_bytes(config, "bfloat16"):
         for candidate in (_on_cuda, _on_apple, _on_cpu):
             if found := candidate(config, here, context):
                 return found
     return _first_layers(config, here, context)
+
+
+def plan_offload(
+    model: str | os.PathLike | ModelConfig,
+    where: str = "auto",
+    device: str = "auto",
+    dtype: str = "bfloat16",
+    quantize: str | None = None,
+    machine: Machine | None = None,
+    context: int = CONTEXT,
+) -> Plan:
+    """A mixture with its experts outside as the caller says, and as many of them on the device as fit.
+
+    where: "memory", "disk", or "auto": beside a GPU the memory if it holds them all, else the disk. device: "auto", "cpu"
+    or a CUDA device. ValueError for a dense model, and where what is no expert does not fit.
+    """
+    config = _config(model)
+    if where not in ("auto", *PLACES):
+        raise ValueError(f"offload={where!r}: choose auto, {' or '.join(PLACES)}.")
+    if config.moe is None:
+        raise ValueError("the model is dense: it has no experts to offload. quantize int8 or int4 makes it smaller.")
+    here = _machine_for(model, config, machine)
+    gpu = _gpu_of(here, device)
+    places = ["disk"] if where == "auto" and gpu is None else list(PLACES) if where == "auto" else [where]
+    for place in places:
+        if found := _experts_outside(config, here, gpu, context, PLACES[place], quantize, dtype):
+            return found
+    raise ValueError(
+        f"--offload {where} with {_bits(dtype, quantize)} weights: experts take "
+        f"{_gb(_expert_bytes(config, dtype, quantize))}, everything else "
+        f"{_gb(whole_bytes(config, dtype, quantize, context) - _expert_bytes(config, dtype, quantize))}; free are "
+        f"{_gb(here.memory_free)} of memory{'' if gpu is None else f' and {_gb(gpu.memory_free)} on {gpu.name}'}. "
+        "Fewer bits take less (int8, int4), and experts on disk take no memory but their copies in use."
+    )
 
 
 def read_bytes(config: ModelConfig, dtype: str, quantize: str | None = None, context: int = 1) -> int:
@@ -80,64 +122,103 @@ def read_bytes(config: ModelConfig, dtype: str, quantize: str | None = None, con
     return weight_bytes(config, dtype, quantize) - int(idle) - embeddings + cache_bytes(config, dtype, context)
 
 
-def cache_bytes(config: ModelConfig, dtype: str, context: int) -> int:
-    """Bytes of keys and values of one text: 2 · L · G · D · min(W, context) numbers."""
-    n_slots = min(config.sliding_window or context, context)
-    return 2 * config.n_layers * config.n_kv_heads * config.head_dim * n_slots * _itemsize(dtype)
-
-
-def whole_bytes(config: ModelConfig, dtype: str, quantize: str | None, context: int) -> int:
-    """Memory to run the whole model: weights, what loading takes beside them, the cache, and a prompt's activations."""
-    widest = max(config.vocab_size, 4 * config.dim + 3 * config.hidden_dim)
-    reading = 4 * min(READING, context) * widest
-    return bytes_needed(config, dtype, quantize) + cache_bytes(config, dtype, context) + reading
+def expert_budget(config: ModelConfig, found: Plan, context: int = CONTEXT) -> int:
+    """Of the bytes that an offloading plan needs on the device, those for experts: `load_offloaded`'s budget_bytes."""
+    experts = _expert_bytes(config, found.dtype, found.quantize)
+    return int(found.bytes_needed - (whole_bytes(config, found.dtype, found.quantize, context) - experts))
 
 
 def _on_cuda(config: ModelConfig, here: Machine, context: int) -> Plan | None:
     gpus = [gpu for gpu in here.gpus if gpu.kind == "cuda"]
     if not gpus:
         return None
-    counts = [n for n in range(1, len(gpus) + 1) if config.n_kv_heads % n == 0]
+    roomiest = max(gpus, key=lambda gpu: gpu.memory_free)
+    choices = [([roomiest], config)]
+    choices += [
+        (gpus[:n], held) for n in range(2, len(gpus) + 1) if (held := _held(config, n))
+    ]  # as torchrun takes them
     for quantize in (None, "int8", "int4"):
-        needed = whole_bytes(config, "bfloat16", quantize, context)
-        for n in counts:
-            largest = sorted(gpus, key=lambda gpu: gpu.memory_free, reverse=True)[:n]
-            if needed / n <= ROOM * largest[-1].memory_free:
-                return _gpu_plan(config, largest, quantize, needed)
-    return _experts_outside(config, here, max(gpus, key=lambda gpu: gpu.memory_free), context)
+        for chosen, held in choices:
+            room = ROOM * min(gpu.memory_free for gpu in chosen)
+            if _fits_groups(held, quantize) and whole_bytes(held, "bfloat16", quantize, context) <= room:
+                needed = whole_bytes(config, "bfloat16", quantize, context)
+                return _gpu_plan(config, here, chosen, quantize, needed)
+    return _outside(config, here, roomiest, context)
 
 
-def _gpu_plan(config: ModelConfig, gpus: list[Gpu], quantize: str | None, needed: int) -> Plan:
+def _held(config: ModelConfig, n: int) -> ModelConfig | None:
+    """What each of n GPUs would hold; None where the model cannot be cut into n."""
+    from minimistral.parallel import held_config  # brings in torch.distributed, which one GPU does without
+
+    try:
+        return held_config(config, n)
+    except ValueError:
+        return None
+
+
+def _gpu_plan(config: ModelConfig, here: Machine, gpus: list[Gpu], quantize: str | None, needed: int) -> Plan:
     n = len(gpus)
     where = f"one {gpus[0].name}" if n == 1 else f"{n} GPUs, each with {1 / n:.0%} of it (torchrun)"
-    why = f"The whole model with {BITS[quantize]} weights takes {_gb(needed)} and fits on {where}."
-    speed = None if gpus[-1].bandwidth is None else n * gpus[-1].bandwidth / read_bytes(config, "bfloat16", quantize)
-    return Plan("cuda", "bfloat16", quantize, None, n, None, needed, speed, why)
+    why = f"The whole model with {BITS[quantize]} weights takes {_gb(needed)} with its cache and fits on {where}."
+    slowest = None if any(gpu.bandwidth is None for gpu in gpus) else min(gpu.bandwidth for gpu in gpus)
+    speed = None if slowest is None else n * slowest / read_bytes(config, "bfloat16", quantize)
+    device = _device_of(here, gpus[0]) if n == 1 else "cuda"
+    return Plan(device, "bfloat16", quantize, None, n, None, needed, speed, why)
 
 
-def _experts_outside(config: ModelConfig, here: Machine, gpu: Gpu, context: int) -> Plan | None:
-    """A mixture whose experts stay in the machine's memory or on disk, as many as possible kept on the GPU."""
+def _outside(config: ModelConfig, here: Machine, gpu: Gpu | None, context: int) -> Plan | None:
+    """A mixture with its experts outside, in as few bits as its widths allow; None for a dense model.
+
+    On disk they are packed once in these bits; where there is no room for that file, read as they lie in the checkpoint.
+    """
     if config.moe is None:
         return None
-    experts = _expert_bytes(config, "bfloat16", "int4")
-    rest = whole_bytes(config, "bfloat16", "int4", context) - experts
-    room = ROOM * gpu.memory_free - rest
-    if room < 2 * config.moe.num_experts_per_tok * experts / (config.n_layers * config.moe.num_experts):
-        return None
-    place = "host" if experts <= ROOM * here.memory_free else "disk"
-    source = "the machine's memory" if place == "host" else "the file"
+    few = "int4" if _fits_groups(config, "int4") else "int8"
+    can_pack = here.disk_free - weight_bytes(config, "bfloat16") >= _expert_bytes(config, "bfloat16", few)
+    ways = [("disk", few if can_pack else None)]
+    for place, quantize in ways if gpu is None else [("host", few), *ways]:
+        if found := _experts_outside(config, here, gpu, context, place, quantize):
+            return found
+    return None
+
+
+def _experts_outside(
+    config: ModelConfig,
+    here: Machine,
+    gpu: Gpu | None,
+    context: int,
+    place: str,
+    quantize: str | None,
+    dtype: str = "bfloat16",
+) -> Plan | None:
+    """Experts in `place`, as many as possible kept on the GPU, or without one in memory; None where too few would be."""
+    experts = _expert_bytes(config, dtype, quantize)
+    rest = whole_bytes(config, dtype, quantize, context) - experts
+    device, free = (here if gpu is None else gpu), (here if gpu is None else gpu).memory_free
+    room = ROOM * free - rest
+    if place == "host":
+        room -= experts if gpu is None else 0
+        if gpu is not None and experts > ROOM * here.memory_free:
+            return None
     kept = min(1.0, room / experts)
-    fetch = (gpu.transfer if place == "host" else DISK) or DISK
-    missed = _chosen_bytes(config, "int4" if place == "host" else None) * (1 - kept)
+    if kept * config.n_layers * config.moe.num_experts < 2 * config.moe.num_experts_per_tok:
+        return None
     speed = None
-    if gpu.bandwidth is not None:
-        read = read_bytes(config, "bfloat16", "int4")
-        speed = 1 / (read / gpu.bandwidth + missed / fetch)
+    if device.bandwidth is not None:
+        fetch = DISK if place == "disk" else (here.bandwidth if gpu is None else gpu.transfer) or DISK
+        missed = experts * (1 - _idle_share(config)) * (1 - kept)
+        speed = 1 / (read_bytes(config, dtype, quantize) / device.bandwidth + missed / fetch)
+    source = "stay in the machine's memory"
+    if place == "disk":
+        file = "the checkpoint" if quantize is None else f"a file of their own ({_gb(experts)}, written once)"
+        source = f"are read from {file} as they are chosen"
+    where, name = ("in memory", "this machine") if gpu is None else ("on the GPU", gpu.name)
     why = (
-        f"Even with 4-bit weights it takes {_gb(rest + experts)}, and {gpu.name} has {_gb(gpu.memory_free)} free: its experts "
-        f"stay in {source}, and {kept:.0%} of them fit on the GPU at a time."
+        f"It takes {_gb(rest + experts)} with {_bits(dtype, quantize)} weights, and {name} has {_gb(free)} free: its "
+        f"experts {source}, and {kept:.0%} of them fit {where} at a time."
     )
-    return Plan("cuda", "bfloat16", "int4", place, 1, None, int(rest + kept * experts), speed, why)
+    n_gpus, device_name = (0, "cpu") if gpu is None else (1, _device_of(here, gpu))
+    return Plan(device_name, dtype, quantize, place, n_gpus, None, int(rest + kept * experts), speed, why)
 
 
 def _on_apple(config: ModelConfig, here: Machine, context: int) -> Plan | None:
@@ -147,7 +228,7 @@ def _on_apple(config: ModelConfig, here: Machine, context: int) -> Plan | None:
     if not gpus or needed > ROOM * here.memory_free:
         return None
     speed = None if gpus[0].bandwidth is None else gpus[0].bandwidth / read_bytes(config, "bfloat16")
-    why = f"The whole model with 16-bit weights takes {_gb(needed)} and fits in the memory of the {gpus[0].name}."
+    why = f"The whole model with 16-bit weights takes {_gb(needed)} with its cache and fits in the memory of the {gpus[0].name}."
     return Plan("mps", "bfloat16", None, None, 1, None, needed, speed, why)
 
 
@@ -160,29 +241,14 @@ def _on_cpu(config: ModelConfig, here: Machine, context: int) -> Plan | None:
             return _cpu_plan(
                 config, here, "bfloat16", quantize, context, f"with {BITS[quantize]} weights fits in memory"
             )
-    if config.moe is None:
-        return None
-    experts = _expert_bytes(config, "bfloat16", "int4")
-    rest = whole_bytes(config, "bfloat16", "int4", context) - experts
-    kept = min(1.0, (free - rest) / experts)
-    if kept * config.n_layers * config.moe.num_experts < 2 * config.moe.num_experts_per_tok:
-        return None
-    speed = None
-    if here.bandwidth is not None:
-        missed = _chosen_bytes(config, None) * (1 - kept)  # the file's are not quantized yet
-        speed = 1 / (read_bytes(config, "bfloat16", "int4") / here.bandwidth + missed / DISK)
-    why = (
-        f"It takes {_gb(rest + experts)} even with 4-bit weights, and {_gb(here.memory_free)} are free: its experts are read "
-        f"from the file as they are chosen, and {kept:.0%} of them are kept. Slow, and it works."
-    )
-    return Plan("cpu", "bfloat16", "int4", "disk", 0, None, int(rest + kept * experts), speed, why)
+    return _outside(config, here, None, context)
 
 
 def _cpu_plan(config: ModelConfig, here: Machine, dtype: str, quantize: str | None, context: int, how: str) -> Plan:
     needed = whole_bytes(config, dtype, quantize, context)
     speed = None if here.bandwidth is None else here.bandwidth / read_bytes(config, dtype, quantize)
     gpu = " No GPU that torch can use has room for it." if here.gpus else ""
-    why = f"The whole model ({_gb(needed)}) {how}, {_gb(here.memory_free)} of which are free.{gpu}"
+    why = f"The whole model ({_gb(needed)} with its cache) {how}, {_gb(here.memory_free)} of which are free.{gpu}"
     return Plan("cpu", dtype, quantize, None, 0, None, needed, speed, why)
 
 
@@ -195,11 +261,13 @@ def _first_layers(config: ModelConfig, here: Machine, context: int) -> Plan:
     part = replace(config, n_layers=n)
     needed = whole_bytes(part, "bfloat16", None, context)
     what = "first layer" if n == 1 else f"first {n} layers"
-    on_disk, in_memory = weight_bytes(config, "bfloat16"), whole_bytes(config, "bfloat16", "int4", context)
+    few = "int4" if _fits_groups(config, "int4") else "int8"
+    on_disk, in_memory = weight_bytes(config, "bfloat16"), whole_bytes(config, "bfloat16", few, context)
     if here.disk_free < on_disk:
         reason = f"The whole model takes {_gb(on_disk)} of disk, and {_gb(here.disk_free)} are free"
     else:
-        reason = f"The whole model takes {_gb(in_memory)} even with 4-bit weights, and {_gb(here.memory_free)} are free"
+        least = f"{_gb(in_memory)} even with {_bits('bfloat16', few)} weights"
+        reason = f"The whole model takes {least}, and {_gb(here.memory_free)} are free"
     why = f"{reason}: its {what}, {_gb(needed)}, can be run and looked at."
     return Plan("cpu", "bfloat16", None, None, 0, n, needed, None, why)
 
@@ -216,6 +284,43 @@ def _config(model: str | os.PathLike | ModelConfig) -> ModelConfig:
     raise ValueError(f"model={model!r}: give a checkpoint's folder, a ModelConfig, or one of {', '.join(PRESETS)}.")
 
 
+def _machine_for(model: object, config: ModelConfig, machine: Machine | None) -> Machine:
+    """The machine, on whose disk a model that is there already needs no more room, and neither do its packed experts."""
+    if machine is not None and not isinstance(machine, Machine):
+        raise ValueError(f"machine={machine!r}: give a minimistral.machine.Machine, or None for this one.")
+    folder = Path(model).expanduser() if _is_folder(model) else None
+    here = machine or this_machine(folder=folder or ".")
+    if folder is None:
+        return here
+    packed = [path.stat().st_size for path in folder.glob(packed_name("*"))]
+    return replace(here, disk_free=here.disk_free + weight_bytes(config, "bfloat16") + sum(packed))
+
+
+def packed_name(quantize: str) -> str:
+    """The file beside a checkpoint in which its experts wait, quantized."""
+    return f"experts-{quantize}.bin"
+
+
+def _gpu_of(here: Machine, device: str) -> Gpu | None:
+    """The GPU that `load` would take for this device; None for the CPU."""
+    gpus = [gpu for gpu in here.gpus if gpu.kind == "cuda"]
+    if device == "cpu" or (device == "auto" and not gpus):
+        return None
+    if device == "auto":
+        return max(gpus, key=lambda gpu: gpu.memory_free)
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit() or int(index or "0") >= len(gpus):
+        raise ValueError(
+            f"device={device!r}: experts can be offloaded from the CPU and from CUDA GPUs ({len(gpus)} here)."
+        )
+    return gpus[int(index or "0")]
+
+
+def _device_of(here: Machine, gpu: Gpu) -> str:
+    index = here.gpus.index(gpu)
+    return "cuda" if index == 0 else f"cuda:{index}"
+
+
 def _is_folder(model: object) -> bool:
     return isinstance(model, (str, os.PathLike)) and model not in PRESETS and Path(model).expanduser().is_dir()
 
@@ -228,19 +333,18 @@ def _expert_bytes(config: ModelConfig, dtype: str, quantize: str | None) -> int:
     return config.moe.num_experts * (one - gate)
 
 
-def _chosen_bytes(config: ModelConfig, quantize: str | None) -> float:
-    """The experts that one token is sent to, over all layers."""
-    return _expert_bytes(config, "bfloat16", quantize) * (1 - _idle_share(config))
-
-
 def _idle_share(config: ModelConfig) -> float:
     return 1 - config.moe.num_experts_per_tok / config.moe.num_experts
 
 
-def _fits_groups(config: ModelConfig, quantize: str) -> bool:
+def _fits_groups(config: ModelConfig, quantize: str | None) -> bool:
     return quantize != "int4" or all(
         n % GROUP == 0 for n in (config.dim, config.hidden_dim, config.n_heads * config.head_dim)
     )
+
+
+def _bits(dtype: str, quantize: str | None) -> str:
+    return BITS[quantize] if quantize else f"{8 * _itemsize(dtype)}-bit"
 
 
 def _itemsize(dtype: str) -> int:

@@ -4,7 +4,7 @@ import torch
 
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.config import ModelConfig
-from minimistral.memory import GROUP, available_bytes, bytes_needed, weight_bytes
+from minimistral.memory import GROUP, ROOM, available_bytes, bytes_needed, weight_bytes, whole_bytes
 
 
 def check_room(
@@ -27,14 +27,14 @@ def check_room(
 
 
 def _advice(config: ModelConfig, dtype: torch.dtype, quantize: str | None, free: int) -> str:
-    """What would fit."""
+    """What would fit, with a cache and some room, by the count of `minimistral plan`: the two must not disagree."""
     tries = [(dtype, "int8"), (dtype, "int4")] if quantize is None else [(dtype, "int4")] if quantize == "int8" else []
     if dtype.itemsize > 2:
         tries = [(torch.bfloat16, quantize), *[(torch.bfloat16, other) for _, other in tries]]
     for other_dtype, other in tries:
         if other == "int4" and any(width % GROUP for _, width in _row_lengths(config)):
             continue
-        if bytes_needed(config, other_dtype, other) <= free:
+        if whole_bytes(config, other_dtype, other) <= ROOM * free:
             words = [] if other_dtype == dtype else ["dtype='bfloat16'"]
             words += [] if other == quantize else [f"quantize={other!r}"]
             return f"try {', '.join(words)}."

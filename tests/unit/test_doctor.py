@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import pytest
 
-from minimistral import doctor
+from minimistral import doctor, machine
 
 
 def finding(what):
@@ -76,3 +76,21 @@ def test_little_memory_is_a_note_and_a_full_disk_a_problem(monkeypatch):
     assert finding("memory").is_fine is None and finding("disk").is_fine is False
     monkeypatch.setattr(doctor, "memory_bytes", lambda: None)
     assert finding("memory").is_fine is None
+
+
+def test_the_real_models_are_planned_in_one_line(monkeypatch):
+    here = machine.Machine(8, 16 * 10**9, 13 * 10**9, 300 * 10**9)
+    asked = []
+    monkeypatch.setattr(machine, "machine", lambda measure: asked.append(measure) or here)
+    found = finding("real models")
+    assert asked == [False] and found.is_fine is True
+    assert found.found == (
+        "Mistral 7B: 8-bit on the CPU; Mixtral 8x7B: 4-bit on the CPU, experts on disk (more: minimistral plan)"
+    )
+
+
+def test_a_system_that_says_nothing_of_its_memory(monkeypatch):
+    for total in (None, 8 * 10**9):
+        monkeypatch.setattr(machine, "available_bytes", lambda device: None)
+        monkeypatch.setattr(machine, "memory_bytes", lambda total=total: total)
+        assert machine.machine(measure=False).memory_free == (total or 0)

@@ -78,10 +78,10 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(monkeypatch):
     assert refusal(monkeypatch, 16 * GB) is None and refusal(monkeypatch, None) is None
     for free, dtype, quantize, advice in (
         (11.2 * GB, torch.bfloat16, None, r"m: needs 14.6 GB, 11.2 GB free: try quantize='int8'"),
-        (6 * GB, torch.bfloat16, None, r"try quantize='int4'"),
-        (6 * GB, torch.bfloat16, "int8", r"needs 7.7 GB, 6.0 GB free: try quantize='int4'"),
+        (6.5 * GB, torch.bfloat16, None, r"try quantize='int4'"),
+        (6.5 * GB, torch.bfloat16, "int8", r"needs 7.7 GB, 6.5 GB free: try quantize='int4'"),
         (20 * GB, torch.float32, None, r"needs 29.0 GB, 20.0 GB free: try dtype='bfloat16'\."),
-        (9 * GB, torch.float32, None, r"try dtype='bfloat16', quantize='int8'"),
+        (9.5 * GB, torch.float32, None, r"try dtype='bfloat16', quantize='int8'"),
         (1 * GB, torch.bfloat16, None, r"close other programs, or load some of its layers"),
     ):
         with pytest.raises(CheckpointError, match=advice):

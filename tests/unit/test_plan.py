@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from minimistral import ModelConfig, MoEConfig, Transformer
+from minimistral.checkpoints import room
 from minimistral.machine import Gpu, Machine, machine, measured_bandwidth
-from minimistral.plan import cache_bytes, plan, read_bytes, whole_bytes
+from minimistral.parallel import Part, held_config
+from minimistral.plan import DISK, cache_bytes, expert_budget, plan, read_bytes, whole_bytes
 
 GB = 10**9
 DENSE, MIXTURE = "mistral-7b-v0.1", "mixtral-8x7b-v0.1"
@@ -141,3 +143,77 @@ def test_the_speed_is_bandwidth_by_bytes():
         ModelConfig.preset(DENSE), "bfloat16", "int8"
     )
     assert plan(DENSE, dataclasses.replace(here, bandwidth=None)).tokens_per_second is None
+
+
+EXPERT_IN_INT4 = 3 * 4096 * 14_336 * 9 // 16  # bytes of one of Mixtral's 256 experts: four bits and half a bit of scale
+
+
+def test_experts_from_disk_are_read_in_the_bits_they_were_packed_in():
+    here = a_machine(16)
+    found, config = plan(MIXTURE, here), ModelConfig.preset(MIXTURE)
+    kept = expert_budget(config, found) / (256 * EXPERT_IN_INT4)
+    assert 0.2 < kept < 0.5
+    seconds = read_bytes(config, "bfloat16", "int4") / 50e9 + 64 * EXPERT_IN_INT4 * (1 - kept) / DISK
+    assert found.tokens_per_second == pytest.approx(1 / seconds) and "written once" in found.why
+
+
+def test_without_room_for_the_packed_file_they_are_read_as_they_lie():
+    tight = plan(MIXTURE, a_machine(16, disk=93.5 + 25))  # 93.4 GB of checkpoint; its experts in 4 bits are 25.4 GB
+    assert (tight.offload, tight.quantize, tight.dtype) == ("disk", None, "bfloat16") and "the checkpoint" in tight.why
+    assert tight.tokens_per_second < plan(MIXTURE, a_machine(16, disk=93.5 + 25.4)).tokens_per_second / 3
+    assert tight.bytes_needed <= 0.8 * 16 * GB
+
+
+def test_int4_only_where_groups_divide_each_gpus_piece():
+    two = a_machine(64, a_gpu(4), a_gpu(4))
+    assert (plan(DENSE, two).quantize, plan(DENSE, two).n_gpus) == ("int4", 2)
+    odd = dataclasses.replace(ModelConfig.preset(DENSE), hidden_dim=14_368)  # 449 groups: whole ones, but not halves
+    assert plan(odd, two).device == "cpu" and plan(odd, a_machine(8)).quantize == "int4"
+    none = dataclasses.replace(ModelConfig.preset(MIXTURE), hidden_dim=14_337)  # no groups at all
+    assert plan(none, a_machine(64, a_gpu(24))).quantize == plan(none, a_machine(16)).quantize == "int8"
+
+
+@pytest.mark.parametrize("changes", [{}, {"moe": MoEConfig(4, 2)}, {"moe": MoEConfig(3, 2)}])
+def test_what_each_gpu_holds_is_what_a_rank_holds(changes):
+    """Embeddings and norms whole, the rest its share; a rank's gate knows all experts, which here are a few rows less."""
+    config = ModelConfig(
+        dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, hidden_dim=64, vocab_size=31, **changes
+    )
+    with torch.device("meta"):
+        rank = sum(weight.numel() for weight in Part(config, 1, 2).parameters())
+    held = held_config(config, 2)
+    less = 0 if held.moe is None else 2 * 32 * (config.moe.num_experts - held.moe.num_experts)
+    assert held.count_parameters().total == rank - less
+
+
+def test_a_gpu_that_is_not_the_first_is_named_and_several_are_those_torchrun_takes():
+    big, small = a_gpu(24), a_gpu(4)
+    assert plan(DENSE, a_machine(32, small, big)).device == "cuda:1"
+    assert plan(DENSE, a_machine(32, big, small)).device == "cuda"
+    assert plan(DENSE, a_machine(32, small, a_gpu(12), a_gpu(12))).n_gpus == 1  # torchrun's two would be the first two
+
+
+def test_load_advises_what_plan_plans():
+    config, said = ModelConfig.preset(DENSE), set()
+    for free in range(2 * GB, 14 * GB, GB // 10):
+        advice = room._advice(config, torch.bfloat16, None, free)
+        planned = plan(DENSE, Machine(8, 64 * GB, free, 300 * GB))
+        said.add(planned.quantize)
+        assert (f"'{planned.quantize}'" in advice) if planned.layers is None else ("layers=" in advice)
+    assert said == {None, "int4", "int8"}
+
+
+@pytest.mark.parametrize(
+    ("model", "here", "short"),
+    [
+        (DENSE, a_machine(16), "8-bit on the CPU"),
+        (DENSE, a_machine(32, a_gpu(12), a_gpu(12)), "16-bit on 2 GPUs"),
+        (MIXTURE, a_machine(64, a_gpu(24)), "4-bit on one GPU, experts in memory"),
+        (MIXTURE, a_machine(16), "4-bit on the CPU, experts on disk"),
+        (MIXTURE, a_machine(3), "the first layer"),
+        (DENSE, a_machine(32, Gpu("Apple GPU", 32 * GB, 26 * GB, "mps")), "16-bit on the Apple GPU"),
+        ("tiny-mistral", a_machine(4), "32-bit on the CPU"),
+    ],
+)
+def test_in_a_few_words(model, here, short):
+    assert plan(model, here).short() == short

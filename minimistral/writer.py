@@ -1,0 +1,88 @@
+"""Who writes the tokens of one text: the plain model, or on a GPU a FastDecoder. Counts them, to say how fast it was."""
+
+import importlib.util
+import time
+from collections.abc import Iterator, Sequence
+
+from minimistral.cache import RollingCache
+from minimistral.generation import stream
+from minimistral.transformer import Transformer
+
+
+class Writer:
+    """`stream`, plain or fast, with a cache to go on from.
+
+    fast: None: on a CUDA device where that can be, True: anywhere (on a CPU it is no faster), False: never. ValueError
+    where True cannot be. is_fast: what was chosen.
+    """
+
+    def __init__(self, model: Transformer, fast: bool | None = None):
+        reason = why_not_fast(model)
+        if fast and reason:
+            raise ValueError(f"fast decoding is not for this model: {reason}.")
+        self.model = model
+        self.is_fast = (reason is None and can_compile(model)) if fast is None else fast
+        self.n_tokens = 0
+        self._n_timed, self._seconds = 0, 0.0
+        self._decoder = None
+
+    def make_cache(self, max_context: int) -> RollingCache:
+        """A cache of one row for `stream`; one made earlier is no longer good."""
+        if not self.is_fast:
+            return self.model.make_cache(1, max_context)
+        from minimistral.fast import FastDecoder  # torch.compile, which a CPU does without
+
+        self._decoder = None  # two at once might not fit
+        self._decoder = FastDecoder(self.model, 1, max_context)
+        return self._decoder.cache
+
+    def stream(
+        self, ids: Sequence[int], max_new_tokens: int = 64, cache: RollingCache | None = None, **options
+    ) -> Iterator[int]:
+        """As `generation.stream`; a cache must be the last that `make_cache` made."""
+        if not self.is_fast:
+            return self._counted(stream(self.model, ids, max_new_tokens, cache, **options))
+        from minimistral.fast import fast_stream
+
+        if cache is None:
+            stream(self.model, ids, max_new_tokens, **options)  # says what is wrong before anything is compiled
+            self.make_cache(len(ids) + max_new_tokens)
+        elif self._decoder is None or cache is not self._decoder.cache:
+            raise ValueError("cache: give the one that this writer's make_cache made last.")
+        return self._counted(fast_stream(self._decoder, ids, max_new_tokens, **options))
+
+    def _counted(self, token_ids: Iterator[int]) -> Iterator[int]:
+        """Time is taken from one token to the next: a text's first token waits for its prompt, and for compiling."""
+        before = None
+        for token_id in token_ids:
+            now = time.perf_counter()
+            self.n_tokens += 1
+            if before is not None:
+                self._n_timed += 1
+                self._seconds += now - before
+            yield token_id
+            before = now
+
+    def describe(self) -> str:
+        """One line: how many tokens, how many a second, and of offloaded experts how many were in place."""
+        line = f"{self.n_tokens:,} {'token' if self.n_tokens == 1 else 'tokens'}"
+        if self._n_timed and self._seconds:
+            line += f", {self._n_timed / self._seconds:,.1f} a second after the first"
+        cache = getattr(self.model, "expert_cache", None)
+        if cache is not None:
+            line += f"; experts found in place: {cache.hit_rate:.0%}, with room for {cache.capacity}"
+        return f"{line}."
+
+
+def why_not_fast(model: Transformer) -> str | None:
+    """Why a FastDecoder cannot hold this model; None where it can."""
+    if hasattr(model, "expert_cache"):
+        return "its experts are offloaded, and a recorded step cannot wait for them"
+    if hasattr(model, "draw_seed"):
+        return "several processes share it"
+    return None
+
+
+def can_compile(model: Transformer) -> bool:
+    """Whether torch.compile can make kernels where the model is: on a CUDA device, with Triton."""
+    return model.tok_embeddings.weight.is_cuda and importlib.util.find_spec("triton") is not None

@@ -1,0 +1,75 @@
+"""A Writer against `stream` and against a plain conversation: the same tokens, plain and fast, also after an answer cut short."""
+
+import pytest
+import torch
+
+from minimistral import MoEConfig, Tokenizer, conversation, generate
+from minimistral.conversation import Conversation
+from minimistral.offload import offload
+from minimistral.writer import Writer, can_compile
+
+torch.set_num_threads(1)
+
+SIZES = dict(dim=16, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=6, hidden_dim=20)
+
+
+@pytest.mark.parametrize("fast", [None, True, False])
+def test_the_tokens_of_stream(random_model, fast):
+    model = random_model(SIZES | dict(vocab_size=40))
+    writer = Writer(model, fast)
+    how = dict(temperature=1.0, seed=4, stop_ids=())
+    assert writer.is_fast is bool(fast)
+    assert list(writer.stream([1, 2, 3], 12, **how)) == generate(model, [[1, 2, 3]], 12, **how)[0]
+    assert writer.n_tokens == 12 and writer.describe().startswith("12 tokens, ") and "second" in writer.describe()
+    assert list(writer.stream([5], 1, **how)) and writer.describe().startswith("13 tokens")
+    with pytest.raises(ValueError, match="ids is empty"):
+        writer.stream([], 3)  # at the call
+    with pytest.raises(ValueError, match="temperature"):
+        writer.stream([1], 3, temperature=-1)
+
+
+@pytest.mark.parametrize("window", [None, 7])
+def test_a_fast_conversation_is_the_plain_one(random_model, monkeypatch, window):
+    monkeypatch.setattr(conversation, "FIRST_CACHE", 16)  # a decoder rounds it up to 256, and must grow
+    model = random_model(SIZES | dict(vocab_size=32_000), sliding_window=window)
+    tokenizer = Tokenizer.mistral_v1()
+    chats = [Conversation(model, tokenizer), Conversation(model, tokenizer, writer=Writer(model, fast=True))]
+    said = []
+    for chat in chats:
+        begun = chat.answer("Hello", 40, temperature=1.0, seed=3)
+        said.append([next(begun), next(begun)])
+        begun.close()  # the reader stops there
+        assert chat._cache.position == int(chat._cache.positions[0]) == chat.n_tokens > 0
+        for question in ("And?", "word " * 300, "So"):
+            said[-1].append("".join(chat.answer(question, 6, temperature=1.0, seed=3)))
+    assert said[0] == said[1] and chats[0].messages == chats[1].messages
+    assert len(set(said[0])) > 2 and chats[1].writer.n_tokens >= 18
+
+
+def test_a_step_that_only_the_device_has_taken_is_forgotten(random_model):
+    """An interrupt between a step and Python's note of it: the cache must not go on one token further than it says."""
+    model = random_model(SIZES | dict(vocab_size=32_000))
+    chat = Conversation(model, Tokenizer.mistral_v1(), writer=Writer(model, fast=True))
+    begun = chat.answer("Hello", 40, temperature=1.0, seed=3)
+    next(begun)
+    chat._cache.positions.add_(1)
+    begun.close()
+    assert chat.n_tokens == 0 == chat._cache.position == int(chat._cache.positions[0])
+
+
+def test_what_cannot_be_fast_is_told_or_left_plain(random_model, monkeypatch):
+    model = random_model(SIZES | dict(vocab_size=40))
+    assert not can_compile(model)  # on a CPU
+    monkeypatch.setattr("minimistral.writer.can_compile", lambda model: True)
+    assert Writer(model).is_fast and not Writer(model, fast=False).is_fast
+    with pytest.raises(ValueError, match="made last"):
+        Writer(model).stream([1], 3, model.make_cache(1, 8))
+    mixture = random_model(SIZES | dict(vocab_size=40), moe=MoEConfig(4, 2))
+    offload(mixture, 10**6, "cpu")
+    writer = Writer(mixture)
+    assert not writer.is_fast
+    assert len(list(writer.stream([1], 3, stop_ids=()))) == 3 and "found in place: " in writer.describe()
+    with pytest.raises(ValueError, match="offloaded"):
+        Writer(mixture, fast=True)
+    model.draw_seed = lambda: 1  # as a part of a model under torchrun has
+    assert not Writer(model).is_fast
