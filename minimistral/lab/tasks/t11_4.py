@@ -115,8 +115,8 @@ EXERCISE = Exercise(
         ),
         Mistake("the worst", "This is the scale with the largest error. argmin.", wrong=_worst),
     ),
-    nudge="Nine weights of size 1 and one of 4, with codes −1, 0 and 1. Which scale is better: 4, 2 or 1? What does each make of "
-    "the nine, and of the one?",
+    nudge="Nine weights of size 1 and one of 3, with codes −1, 0 and 1. Which scale is better: 3, or half of it, 1.5? "
+    "What does each make of the nine, and of the one?",
     shapes="""
 | name | shape | meaning |
 |---|---|---|
