@@ -17,9 +17,11 @@ def cases(draw: random.Random) -> list[tuple]:
     """Loads that add up to k, none above 1: some even, most lopsided."""
     found = [(torch.full((8,), 0.25), draw.randint(2, 20))]
     for n_experts, k, n_tokens in [(8, 2, 1), (8, 2, draw.randint(3, 12)), (4, 1, draw.randint(2, 6)), (6, 3, 4)]:
-        weights = torch.tensor([0.2 + draw.random() ** 3 for _ in range(n_experts)])
-        p = weights / weights.sum() * k
-        found.append((p / p.max().clamp(min=1) * (1 if p.max() <= 1 else 0.95), n_tokens))
+        p = torch.full((n_experts,), 2.0)
+        while p.max() > 1:  # drawn again: a chance above 1 is none
+            weights = torch.tensor([0.2 + draw.random() ** 3 for _ in range(n_experts)])
+            p = weights / weights.sum() * k
+        found.append((p, n_tokens))
     return found
 
 
