@@ -5,7 +5,7 @@
 
 Written under a temporary folder (TMPDIR chooses the disk) and deleted afterwards. Every part runs in a process of its own:
 loading in bfloat16 from the mapped file, loading in int8, and int8 beside transformers in float32 on some of the layers.
-Memory counted is what the process has for itself (Anonymous in /proc/self/smaps_rollup), so Linux only. Close other
+Memory counted is what the process has for itself (RssAnon in /proc/self/status), so Linux only. Close other
 programs first. Exit status 1 where a promise is not kept.
 """
 
@@ -83,9 +83,9 @@ def _write_shard(path: Path, tensors: list[tuple[str, tuple[int, ...], int]], va
 
 
 def private_bytes() -> int:
-    """What this process has for itself: neither mapped files nor libraries."""
-    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+    """What this process has for itself: neither mapped files nor libraries. (smaps_rollup would count page by page.)"""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
 
 def while_watching(call: Callable[[], object]) -> tuple[object, int]:
