@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minimistral.attention import QUERY_BLOCK
 from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.entry import Entry
 from minimistral.checkpoints.folder import find_checkpoint
+from minimistral.memory import ROOM, available_bytes, cache_bytes
+from minimistral.quantize import KINDS
 from minimistral.rope import rotate_pairs
 from minimistral.transformer import Transformer
 
@@ -49,6 +52,35 @@ def as_if_unpermuted() -> Iterator[None]:
 
     with patch("minimistral.attention.rotate_pairs", mismatched):
         yield
+
+
+def mistakes(model: Transformer) -> dict[str, AbstractContextManager]:
+    """Three ways to run the same weights: as they are, with the theta of another version, and as if unpermuted."""
+    other = 1e6 if model.config.rope_theta < 1e5 else 1e4
+    return {"as it is": nullcontext(), "theta wrong": as_if(model, rope_theta=other), "unpermuted": as_if_unpermuted()}
+
+
+def bits_of(model: Transformer) -> str | None:
+    """What its matrices were quantized to, "int8" or "int4"; None: they are floats."""
+    kinds = {type(module) for module in model.modules()}
+    return next((bits for bits, kind in KINDS.items() if kind in kinds), None)
+
+
+def lengths_that_fit(model: Transformer, lengths: Sequence[int], free: int | None = None) -> tuple[int, ...]:
+    """Of these lengths of a text those that the model can read without its window in `free` bytes; the shortest always.
+
+    free: None for what its device has now. Counted are the cache, and float32 scores of a block of queries with a copy.
+    """
+    weight, config = model.tok_embeddings.weight, replace(model.config, sliding_window=None)
+    free = available_bytes(weight.device) if free is None else free
+    dtype = str(weight.dtype).removeprefix("torch.")
+
+    def needed(length: int) -> int:
+        scores = 4 * config.n_heads * QUERY_BLOCK * length
+        return cache_bytes(config, dtype, length) + 3 * scores
+
+    fitting = tuple(length for length in lengths if free is None or needed(length) < ROOM * free)
+    return fitting or (min(lengths),)
 
 
 @torch.inference_mode()

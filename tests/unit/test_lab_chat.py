@@ -91,3 +91,13 @@ def test_the_still_picture_says_what_was_written(tiny):
 def test_arguments_are_checked(wrong):
     with pytest.raises(ValueError, match="the tool takes"):
         Chat(**wrong)
+
+
+def test_a_base_model_with_a_tokenizer_that_has_a_format_continues_texts(tiny):
+    tokenizer = Tokenizer.mistral_v1()
+    sizes = dict(dim=32, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=16, hidden_dim=48, vocab_size=32_000)
+    speaker = Speaker(Transformer(ModelConfig(**sizes)), tokenizer, chat=False)
+    said = last(speaker.say("Hello", temperature=0.0, most=3, stop=never))
+    assert said.ids == tokenizer.encode("Hello", bos=True) and "never taught to chat" in speaker.template("Hello")
+    with pytest.raises(ValueError, match="no chat format"):
+        Speaker(*tiny, chat=True)

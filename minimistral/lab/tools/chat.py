@@ -53,11 +53,17 @@ class Said:
 
 
 class Speaker:
-    """A model and what was said to it. With a chat format a conversation; else each text is continued by itself."""
+    """A model and what was said to it: a conversation in its chat format, or each text continued by itself.
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer):
+    chat: None for a conversation where the tokenizer has a format. A base model's may have one that it never learned:
+    then False. ValueError for True without one.
+    """
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, chat: bool | None = None):
+        if chat and not tokenizer.version:
+            raise ValueError("chat=True: the tokenizer has no chat format. Leave chat out: then texts are continued.")
         self.model, self.tokenizer = model, tokenizer
-        self.chat = Conversation(model, tokenizer) if tokenizer.version else None
+        self.chat = Conversation(model, tokenizer) if tokenizer.version and chat is not False else None
 
     def say(
         self, text: str, temperature: float, most: int, stop: Callable[[], bool], seed: int | None = None
@@ -132,6 +138,7 @@ class Chat:
         text: str = "HAMLET:\nTo be, or not to be",
         temperature: float = 0.0,
         most: int = 60,
+        chat: bool | None = None,
     ):
         if (model is None) != (tokenizer is None):
             raise ValueError("Chat(): give a model with its tokenizer, or neither for the bundled one.")
@@ -140,7 +147,7 @@ class Chat:
                 f"temperature={temperature}, most={most}: the tool takes 0 to 2, and 1 to {LONGEST} tokens."
             )
         model, tokenizer = bundled("tiny-mistral") if model is None else (model, tokenizer)
-        self.speaker = Speaker(model, tokenizer)
+        self.speaker = Speaker(model, tokenizer, chat)
         self.text, self.temperature, self.most = text, temperature, most
         self._first: Said | None = None
         self._box = None
