@@ -234,6 +234,18 @@ def test_steps_foretell_what_a_cache_of_experts_finds(tiny):
     assert lru_hits(steps, 20) == (slow.expert_cache.hits, slow.expert_cache.misses)
 
 
+@pytest.mark.parametrize("planned", [CPU, offloading("host")], ids=["whole", "offloaded"])
+def test_a_model_that_is_let_go_holds_nothing(fake, planned):
+    model, _ = rungs.Rung("offload" if planned.offload else "gpu", fake, None, planned, "").load()
+    tensors = [*model.parameters(), *model.buffers()] + ([model.expert_cache._slots] if planned.offload else [])
+    if not planned.offload:
+        model = model.float()  # mapped weights are the file's, a GPU's are its own
+        tensors = [*model.parameters()]
+    assert all(tensor.untyped_storage().size() for tensor in tensors)
+    real_mixture.let_go(model)
+    assert not any(tensor.untyped_storage().size() for tensor in tensors)
+
+
 def test_what_torchrun_says_is_told(monkeypatch):
     class Done:
         returncode, stderr, stdout = 1, "no such folder", ""
