@@ -28,7 +28,9 @@ class BrowserTool:
 
     script: str
     asks = False  # whether the browser asks answer(state)
-    alone: str | None = None  # of a tool that asks: what is missing without Python, a sentence; None: too much to do without
+    alone: str | None = (
+        None  # of a tool that asks: what is missing without Python, a sentence; None: too much to do without
+    )
 
     def start(self) -> dict:
         raise NotImplementedError
