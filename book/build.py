@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
-from book import pages  # noqa: E402
+from book import pages, reading  # noqa: E402
 from book.live import live_html, tool_of, write_module  # noqa: E402
 
 GITHUB = re.compile(r"(?:https://github\.com/|git@github\.com:)([\w.-]+)/([\w.-]+?)(?:\.git)?/?$")
@@ -56,9 +56,11 @@ def prepare(path: Path, modules: Path, repository: str | None) -> nbformat.Noteb
             )
         elif (tool := tool_of(cell.source)) is not None:
             wake(cell, tool, modules)
+    notebook.cells = [shown for cell in notebook.cells for shown in reading.cells(cell)]
     title = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
     heading, _, rest = title.source.partition("\n")
-    title.source = f"{heading}\n\n{launch_line(path.name, repository)}\n{rest}"
+    rest = rest.replace("\n**", "\n{.question}\n**", 1)  # the chapter's one question stands first, and large
+    title.source = f"{heading}\n{rest}\n\n{launch_line(path.name, repository)}"
     return notebook
 
 
@@ -74,11 +76,11 @@ def launch_line(name: str, repository: str | None) -> str:
     at_home = f"`make lab`, then `{name}`"
     found = GITHUB.match(repository or "")
     if not found:
-        return f"Run it: {at_home}.\n{{.launch}}"
+        return f"{{.launch}}\nRun it: {at_home}."
     owner, project = found.groups()
     colab = f"https://colab.research.google.com/github/{owner}/{project}/blob/main/chapters/{name}"
     binder = f"https://mybinder.org/v2/gh/{owner}/{project}/main?labpath=chapters%2F{name}"
-    return f"Run it: {at_home}; or in the browser: [open in Colab]({colab}) · [open on Binder]({binder})."
+    return f"{{.launch}}\nRun it: {at_home}; or in the browser: [open in Colab]({colab}) · [open on Binder]({binder})."
 
 
 def origin() -> str | None:

@@ -15,7 +15,10 @@ nb_execution_mode = "off"  # the outputs are the committed ones, which a test ho
 nb_ipywidgets_js = {}  # nothing from another host; live tools are drawn by _static/live.js
 nb_mime_priority_overrides = [("html", "text/html", 1), ("html", "image/png", 2)]
 nb_number_source_lines = False
-myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline"]
+nb_render_markdown_format = "myst"  # else a table that a cell writes is a row of bars
+nb_code_prompt_show = "The code of this picture"
+nb_code_prompt_hide = "Hide the code"
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 
+from book.live import live_html
+from minimistral.lab import Odometer
 from minimistral.lab.claims import KINDS, VERDICTS, Claim, claims
 from minimistral.lab.stored_results import stored
 
@@ -18,7 +20,20 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 CHAPTERS = ROOT / "chapters"
 MODEL_FILES = ("config", "norm", "rope", "masks", "attention", "cache", "feed_forward", "moe", "transformer")
-AROUND = ("tokenizer", "generation", "sampling", "evaluate", "quantize", "ngram", "data", "train", "checkpoints.read")
+AROUND = (
+    "tokenizer",
+    "generation",
+    "sampling",
+    "evaluate",
+    "multiple_choice",
+    "statistics",
+    "voting",
+    "quantize",
+    "ngram",
+    "data",
+    "train",
+    "checkpoints.read",
+)
 AROUND += ("checkpoints.write", "checkpoints.hub", "memory", "machine", "plan", "fast", "offload", "parallel")
 LINK = re.compile(r"\[[^\]]*\]\((https?://[^)\s]+)\)|<(https?://[^>\s]+)>")
 
@@ -52,12 +67,41 @@ def chapter_titles() -> dict[str, tuple[str, str, str]]:
 def index() -> str:
     cards = "".join(
         f'<a class="card" href="chapters/{stem}.html"><span class="number">{escape(title[:2])}</span>'
-        f"<strong>{escape(title[3:])}</strong><span>{escape(question)}</span><small>{escape(minutes)}</small></a>\n"
+        f"<strong>{escape(title[3:])}</strong><span>{escape(question)}</span><small>{escape(_time(minutes))}</small></a>\n"
         for stem, (title, question, minutes) in chapter_titles().items()
     )
     toc = "\n".join(f"chapters/{path.stem}" for path in sorted(CHAPTERS.glob("*.ipynb")))
     template = (HERE / "index.md").read_text(encoding="utf-8")
-    return template.replace("CARDS", cards).replace("CHAPTERS", toc)
+    filled = template.replace("CARDS", cards).replace("CHAPTERS", toc).replace("SQUARES", squares())
+    for verdict, n in verdict_counts().items():
+        filled = filled.replace(f"N_{verdict.upper()}", str(n))
+    return filled.replace("TOOL", live_html(tool := Odometer(), _still(tool), tool.script))
+
+
+def _time(minutes: str) -> str:
+    """ "42 core, 20 further", as somebody reads it who has not begun."""
+    core, further = re.findall(r"\d+", minutes)
+    return f"{core} minutes, and {further} to go further"
+
+
+def _still(tool: Odometer) -> str:
+    """The tool's picture, for a page without scripts."""
+    bundle, _ = tool.picture()._repr_mimebundle_()
+    return bundle["text/html"]
+
+
+def verdict_counts() -> dict[str, int]:
+    return {verdict: sum(claim.verdict == verdict for claim in claims().values()) for verdict in VERDICTS}
+
+
+def squares() -> str:
+    """The claims as squares, a row for each verdict: how many, and not which."""
+    rows = "".join(
+        f'<span class="squares-{verdict}"><b>{n}</b> {verdict}</span><span class="squares-{verdict}" aria-hidden="true">'
+        f"{'<i></i>' * n}</span>"
+        for verdict, n in verdict_counts().items()
+    )
+    return f'<div class="squares">{rows}</div>'
 
 
 # ---- the ledger -----------------------------------------------------------------------------------------------------
@@ -221,12 +265,14 @@ def figures(source: Path) -> None:
     parts = [(HERE / "figures.md").read_text(encoding="utf-8")]
     for figure in article_figures():
         parts.append(f"## Figure {figure.number}: {figure.title}\n")
+        parts.append('<div class="figure-scroll">')
         for look in ("light", "dark"):
             name = f"{figure.name}.{look}.svg"
             shutil.copy(DRAWN / name, place)
             parts.append(
-                f'<img class="figure-{look}" alt="{escape(figure.alt())}" src="_static/figures/{name}" loading="lazy">\n'
+                f'<img class="figure-{look}" alt="{escape(figure.alt())}" src="_static/figures/{name}" loading="lazy">'
             )
-        parts.append(f"{figure.caption()}\n")
+        parts.append("</div>\n")
+        parts.append(f"{{.caption}}\n{figure.caption()}\n")
         parts.append(f"<details><summary>The numbers</summary>\n\n{markdown(figure.table())}\n\n</details>\n")
     (source / "figures.md").write_text("\n".join(parts), encoding="utf-8")

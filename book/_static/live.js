@@ -30,6 +30,8 @@ async function wake(element) {
   await tool.render({ model: new Model(given), el: place });
   element.querySelector(".live-still").replaceChildren(place); // only now: a tool that fails leaves its picture
   element.classList.add("is-alive");
+  const picture = place.querySelector(".minimistral-picture");
+  if (picture && picture.scrollWidth > picture.clientWidth + 1) picture.tabIndex = 0; // so that a keyboard can scroll it
 }
 
 const seen = new IntersectionObserver((entries) => {

@@ -156,6 +156,39 @@ def test_a_quiz_explains_each_answer(site):
     assert options.first.get_attribute("open") is not None
 
 
+def test_a_chapter_shows_no_traces_of_a_run(book):
+    for stem in CHAPTERS:
+        text = (book / "chapters" / f"{stem}.html").read_text(encoding="utf-8")
+        for trace in ("0%|", "not attempted yet", "You made no prediction", "{.launch}", "{.question}", "| id |"):
+            assert trace not in text, (stem, trace)
+
+
+def test_an_exercise_has_its_hints_folded(site):
+    page = site("chapters/05_sliding_window.html")
+    hints = page.locator("details.hint")
+    assert hints.count() >= 20 and page.locator("details.hint[open]").count() == 0
+    hints.nth(3).locator("summary").click()
+    assert "def my_window_mask" in hints.nth(3).text_content()
+
+
+def test_the_claims_of_a_chapter_lead_to_the_ledger(site):
+    page = site("chapters/05_sliding_window.html")
+    page.locator("article table a", has_text="C34").click()
+    assert page.url.endswith("ledger.html#claim-c34")
+
+
+def test_the_first_page_has_a_tool_that_moves(site):
+    page = site("index.html")
+    page.locator(".hero").scroll_into_view_if_needed()
+    slider = page.locator(".hero [data-name=position]")
+    slider.wait_for(timeout=10_000)
+    said = page.locator(".hero [role=status]").text_content()
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".hero [role=status]").text_content() != said
+    assert page.locator(".squares i").count() == len(claims())
+
+
 def test_mathematics_is_typeset(site):
     page = site("chapters/03_rope.html")
     page.locator("mjx-container").first.wait_for(timeout=20_000)
