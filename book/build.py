@@ -73,14 +73,14 @@ def wake(cell: nbformat.NotebookNode, tool, modules: Path) -> None:
 
 def launch_line(name: str, repository: str | None) -> str:
     """Where to open a chapter so that its cells run. Without a public address: on the reader's own machine."""
-    at_home = f"`make lab`, then `{name}`"
+    at_home = f"The cells are run already. To change them: `make lab`, then `{name}`"
     found = GITHUB.match(repository or "")
     if not found:
-        return f"{{.launch}}\nRun it: {at_home}."
+        return f"{{.launch}}\n{at_home}."
     owner, project = found.groups()
     colab = f"https://colab.research.google.com/github/{owner}/{project}/blob/main/chapters/{name}"
     binder = f"https://mybinder.org/v2/gh/{owner}/{project}/main?labpath=chapters%2F{name}"
-    return f"{{.launch}}\nRun it: {at_home}; or in the browser: [open in Colab]({colab}) · [open on Binder]({binder})."
+    return f"{{.launch}}\n{at_home}; or in the browser: [open in Colab]({colab}) · [open on Binder]({binder})."
 
 
 def origin() -> str | None:

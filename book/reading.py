@@ -61,9 +61,10 @@ def without_reader(output: nbformat.NotebookNode) -> None:
 
 
 def is_drawing(cell: nbformat.NotebookNode) -> bool:
-    """Whether the cell's code draws its picture: then the picture is what a reader came for."""
+    """Whether the cell's code only draws: then the picture is what a reader came for."""
     pictures = any("image/png" in output.get("data", {}) or "<img" in html(output) for output in cell.outputs)
-    return pictures and "theme.figure(" in cell.source
+    defined = cell.source.startswith("def draw") and not cell.outputs
+    return (pictures or defined) and "theme.figure(" in cell.source
 
 
 def html(output: nbformat.NotebookNode) -> str:
