@@ -1,7 +1,7 @@
 """How well a model knows a text: bits a byte, which compare across tokenizers, and perplexity, which does not."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -87,18 +87,24 @@ def _sum_of_last(model: Transformer, rows: Tensor, count: int) -> float:
 @torch.inference_mode()
 def negative_log_likelihood(model: Transformer, ids: Tensor | list[int], chunk: int = CHUNK) -> float:
     """−Σ log p(token | all before it) in nats, the first token given; as in one long forward pass, in little memory."""
+    return sum(F.cross_entropy(*read, reduction="sum").item() for read in in_chunks(model, ids, chunk))
+
+
+def in_chunks(model: Transformer, ids: Tensor | list[int], chunk: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
+    """One text through the rolling cache, `chunk` tokens at a time: logits (T, V), and the tokens (T,) they should guess.
+
+    ValueError for a text of fewer than two tokens, and for a chunk of none.
+    """
     ids = torch.as_tensor(ids)
     if ids.ndim != 1 or len(ids) < 2 or chunk < 1:
         raise ValueError(
             f"give one text of two tokens or more and a chunk of 1 or more, not {tuple(ids.shape)}, {chunk}."
         )
     ids = ids.to(model.tok_embeddings.weight.device)
-    cache, nats = model.make_cache(1, len(ids)), 0.0
+    cache = model.make_cache(1, len(ids))
     for start in range(0, len(ids) - 1, chunk):
-        row = ids[start : start + chunk + 1][None]
-        logits = model(row[:, :-1], cache=cache)  # (1, T, V)
-        nats += F.cross_entropy(logits[0], row[0, 1:], reduction="sum").item()
-    return nats
+        row = ids[start : start + chunk + 1]
+        yield model(row[None, :-1], cache=cache)[0], row[1:]
 
 
 def samples(

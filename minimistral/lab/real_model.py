@@ -15,6 +15,7 @@ from minimistral.attention import QUERY_BLOCK
 from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.entry import Entry
 from minimistral.checkpoints.folder import find_checkpoint
+from minimistral.evaluate import in_chunks
 from minimistral.memory import ROOM, available_bytes, cache_bytes
 from minimistral.quantize import KINDS
 from minimistral.rope import rotate_pairs
@@ -86,12 +87,7 @@ def lengths_that_fit(model: Transformer, lengths: Sequence[int], free: int | Non
 @torch.inference_mode()
 def losses(model: Transformer, ids: Sequence[int]) -> Tensor:
     """Bits of each token of one text given all before it, the first one given: (T - 1,) float32, on the CPU."""
-    row = torch.tensor([list(ids)], device=model.tok_embeddings.weight.device)  # (1, T)
-    cache, parts = model.make_cache(1, row.shape[1]), []
-    for start in range(0, row.shape[1] - 1, CHUNK):
-        piece = row[:, start : start + CHUNK + 1]
-        logits = model(piece[:, :-1], cache=cache)[0]  # (T, V)
-        parts.append(F.cross_entropy(logits, piece[0, 1:], reduction="none").cpu())
+    parts = [F.cross_entropy(*read, reduction="none").cpu() for read in in_chunks(model, list(ids), CHUNK)]
     return torch.cat(parts) / math.log(2)
 
 
