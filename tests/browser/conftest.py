@@ -125,6 +125,16 @@ class Opened:
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_text("Run All Cells", exact=True).first.click()
 
+    def run_chapter(self, chapter, tool, question, timeout=300_000):
+        """Open a chapter and run it until its tool, its question of this number (from 0) and all else are there."""
+        self.errors.clear()
+        self.outside.clear()
+        self.open(chapter)
+        self.run_all()
+        self.page.wait_for_selector(tool, timeout=240_000)
+        self.page.wait_for_selector(f".minimistral-question >> nth={question}", state="attached", timeout=timeout)
+        self.wait_until_idle(timeout)
+
     def control(self, tool, name):
         """A tool's slider, list, field or button, by its data-name, scrolled to."""
         found = self.page.locator(f'{tool} [data-name="{name}"]')

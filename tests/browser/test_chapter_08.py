@@ -9,13 +9,7 @@ TOOL = ".minimistral-router"
 
 @pytest.fixture(scope="module")
 def chapter(opened):
-    opened.errors.clear()
-    opened.outside.clear()
-    opened.open("08_router.ipynb")
-    opened.run_all()
-    opened.page.wait_for_selector(TOOL, timeout=240_000)
-    opened.page.wait_for_selector(".minimistral-question >> nth=7", state="attached", timeout=300_000)
-    opened.wait_until_idle(300_000)
+    opened.run_chapter("08_router.ipynb", TOOL, question=7)
     return opened
 
 

@@ -21,13 +21,7 @@ TIMER = """field => {
 
 @pytest.fixture(scope="module")
 def chapter(opened):
-    opened.errors.clear()
-    opened.outside.clear()
-    opened.open("09_mini_mixtral.ipynb")
-    opened.run_all()
-    opened.page.wait_for_selector(TOOL, timeout=240_000)
-    opened.page.wait_for_selector(".minimistral-question >> nth=7", state="attached", timeout=300_000)
-    opened.wait_until_idle(300_000)
+    opened.run_chapter("09_mini_mixtral.ipynb", TOOL, question=7)
     opened.page.locator(TOOL).scroll_into_view_if_needed()
     return opened
 

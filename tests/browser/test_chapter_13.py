@@ -13,13 +13,7 @@ SECONDS = 20_000  # for an answer on a busy machine
 
 @pytest.fixture(scope="module")
 def chapter(opened):
-    opened.errors.clear()
-    opened.outside.clear()
-    opened.open("13_mixtral_8x7b.ipynb")
-    opened.run_all()
-    opened.page.wait_for_selector(TOOL, timeout=240_000)
-    opened.page.wait_for_selector(".minimistral-question >> nth=17", state="attached", timeout=400_000)
-    opened.wait_until_idle(400_000)
+    opened.run_chapter("13_mixtral_8x7b.ipynb", TOOL, question=17, timeout=400_000)
     opened.page.locator(TOOL).scroll_into_view_if_needed()
     return opened
 
