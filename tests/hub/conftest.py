@@ -34,13 +34,14 @@ class LocalHub:
 
     Routes: "list", "resolve" (the hub), "cdn". A fault is a dict: status and headers (an answer), cut or stall (after so
     many bytes), flip (the byte to spoil), ignore_range, length (to announce), etag (of a linked file), page (a web page).
-    `always[route]`: a fault that never ends. A fault with `file` waits for that file.
+    `always[route]`: a fault that never ends. A fault with `file` waits for that file. `pause_at`: so many bytes are given
+    by the cdn in all, and no more until it is raised.
     """
 
     def __init__(self):
         self.models, self.gated, self.tokens = {}, {}, {}  # tokens: token to the gated models that it may read
         self.faults, self.always, self.requests = defaultdict(list), {}, []
-        self.revision = "main"
+        self.revision, self.pause_at = "main", float("inf")
         self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler(self, which)) for which in ("hub", "cdn")]
         for server in self.servers:
             server.daemon_threads = True
@@ -205,6 +206,8 @@ def handler(hub, which):
                 return
             stop = min(fault.get("cut", fault.get("stall", len(data))), len(data))
             for at in range(0, stop, BODY):
+                while which == "cdn" and hub.n_sent("cdn") >= hub.pause_at:
+                    time.sleep(0.002)
                 self.wfile.write(data[at : min(at + BODY, stop)])
                 self.record["sent"] += min(at + BODY, stop) - at
                 time.sleep(fault.get("slow", 0))

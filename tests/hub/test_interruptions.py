@@ -50,7 +50,6 @@ def test_stopped_at_random_moments_it_goes_on_and_is_never_half_there(server, cl
     download(
         "org/native", to=tmp_path / "first", hub=client(), progress=False
     )  # whatever is imported late is there now
-    server.always["cdn"] = {"slow": 0.01}
     chance, statuses = random.Random(0), []
 
     def work():
@@ -58,12 +57,14 @@ def test_stopped_at_random_moments_it_goes_on_and_is_never_half_there(server, cl
         download(REPO, to=tmp_path / "it", hub=hub, progress=False)
 
     while not (tmp_path / "it").exists():
-        sent = server.n_sent("cdn") + chance.randrange(
-            2, 90_000
-        )  # a moment counted in bytes: a busy machine has slow clocks
+        # a moment counted in bytes, where the server waits for it: a busy machine's clock would miss it
+        server.pause_at = server.n_sent("cdn") + chance.randrange(2, 90_000)
         pid = in_a_child(work)
-        while server.n_sent("cdn") < sent and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        while server.n_sent("cdn") < server.pause_at and not os.waitid(
+            os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        ):
             time.sleep(0.003)
+        time.sleep(chance.uniform(0, 0.01))  # until what was sent is read, or half of it
         os.kill(pid, how)
         statuses.append(status_of(pid))
         assert not (tmp_path / "it").exists() or is_right(server, tmp_path / "it")
