@@ -15,6 +15,7 @@ _HOME = {
     "my_progress": "overview",
     "claims_table": "claims_panel",
     "pretest": "ten_questions",
+    "progress_bar": "bars",
     "keep": "keeping",
     "kept": "keeping",
     "show": "picture",

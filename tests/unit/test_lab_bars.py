@@ -1,0 +1,30 @@
+"""The progress bar of long cells: there while they run, and nothing of it in what is stored."""
+
+from textwrap import dedent
+
+import nbformat
+from nbclient import NotebookClient
+
+from minimistral.lab import progress_bar
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def test_in_a_terminal_it_is_a_line_that_goes(capsys):
+    assert list(progress_bar("abc", desc="letters")) == ["a", "b", "c"]
+    assert capsys.readouterr().err.endswith("\r")
+
+
+def test_in_a_notebook_it_is_a_widget_without_a_text():
+    source = """
+        from minimistral.lab import progress_bar
+        with progress_bar(total=2, unit="step") as bar:
+            bar.update(2)
+        print(list(progress_bar(iter("ab"), total=2)), bar.container.layout.visibility)
+    """
+    cell = nbformat.v4.new_code_cell(dedent(source))
+    done = NotebookClient(nbformat.v4.new_notebook(cells=[cell]), kernel_name="python3").execute()
+    first, second, said = done.cells[0].outputs
+    assert said.text == "['a', 'b'] hidden\n"
+    for bar in (first, second):
+        assert bar.data.pop(WIDGET)["model_id"] and bar.data == {"text/plain": ""}
