@@ -34,14 +34,20 @@ from torch import Tensor
 FEW_ROWS = {"int8": 16, "int4": 32}  # up to here the kernels are faster than blocks
 INT8_BLOCK = {torch.bfloat16: 512, torch.float32: 64}  # rows of W turned back at a time: what a core's cache holds
 INT4_BLOCK = 64
+# torch checks neither of these two: with other widths its int8 kernel reads beyond the matrix, with other places it crashes.
+INT8_STEP = 16  # weights of a row that the int8 kernel takes at a time
+ALIGNED = 64  # bytes: what its loads of x need, and where torch puts fresh memory
 KERNEL_GROUPS = (32, 64, 128, 256)  # what the int4 kernel was written for
 INNER_TILES = 2  # an argument of the packing that the CPU ignores
 
 
 def int8_product(x: Tensor, q: Tensor, scale: Tensor) -> Tensor:
     """x (N, in) times the rows of scale · q, q (out, in) int8: (N, out), in x's dtype. On a CPU."""
-    if x.dtype == torch.bfloat16 and len(x) <= FEW_ROWS["int8"] and has_int8_kernel():
-        return torch._weight_int8pack_mm(x.contiguous(), q, scale.to(x.dtype))
+    few = x.dtype == torch.bfloat16 and len(x) <= FEW_ROWS["int8"]
+    if few and q.shape[1] % INT8_STEP == 0 and has_int8_kernel():
+        x = x.contiguous()
+        x = x if x.data_ptr() % ALIGNED == 0 else x.clone()
+        return torch._weight_int8pack_mm(x, q, scale.to(x.dtype))
     dtype = torch.bfloat16 if x.dtype == torch.bfloat16 and has_amx() else torch.promote_types(x.dtype, torch.float32)
     step = INT8_BLOCK.get(dtype, 64)
     x_work, result = x.to(dtype), x.new_empty(len(x), len(q))

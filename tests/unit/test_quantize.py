@@ -140,6 +140,23 @@ def test_blocks_that_end_within_a_matrix(monkeypatch):
     test_products_are_those_of_the_dequantized_weight("int8", (130, 32), 17, torch.bfloat16)
 
 
+@pytest.mark.parametrize("n_in", [1, 7, 24, 33, 72])
+def test_rows_that_the_int8_kernel_cannot_take(n_in):
+    """Torch's kernel reads 16 weights at a time without a check: other widths end the process, or give wrong numbers."""
+    for n_out in (1, 6, 61, 64):
+        test_products_are_those_of_the_dequantized_weight("int8", (n_out, n_in), 3, torch.bfloat16)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [1, 8])
+def test_activations_may_begin_anywhere_in_memory(kind, first):
+    """Torch's int8 kernel loads them 32 bytes at a time, and crashes where they do not begin at a multiple of that."""
+    module = q.KINDS[kind].from_weight(torch.randn(64, 96, generator=torch.Generator().manual_seed(3)))
+    x = torch.randn(3 * 96 + first, generator=torch.Generator().manual_seed(4)).bfloat16()[first:].view(3, 96)
+    expected = x.double() @ module.dequantized().double().mT
+    assert (module(x).double() - expected).abs().max() <= TOLERANCE[torch.bfloat16] * expected.abs().max()
+
+
 def test_without_kernels_products_are_right_too(monkeypatch):
     for name in ("has_int8_kernel", "has_int4_kernel", "has_amx"):
         monkeypatch.setattr(products, name, lambda: False)
