@@ -1,8 +1,10 @@
 """What each of the nine figures offers: a drawing, a caption, an alternative text, a table; and how they are stored."""
 
 import hashlib
+import inspect
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -18,18 +20,23 @@ DRAWN = Path(__file__).parent / "drawn"
 SHARED = ("article_figure.py", "look.py", "tables.py")  # what every figure is drawn with
 
 
+CODE = re.compile(r"`([^`]+)`")
+
+
 class CaptionedPicture(Picture):
-    """A picture with its caption below."""
+    """A picture with its caption below. `names` stand in the caption as in Markdown: code in HTML, plain words in text."""
 
     def __init__(self, picture: Picture, caption: str):
         super().__init__(picture.png, picture.alt)
         self.caption = caption
 
     def __repr__(self) -> str:
-        return f"{super().__repr__()}\n{self.caption}"
+        plain = CODE.sub(r"\1", self.caption)
+        return f"{super().__repr__()}\n{plain}"
 
     def html(self) -> str:
-        words = f'<figcaption style="max-width: 60em">{escape(self.caption)}</figcaption>'
+        said = CODE.sub(r"<code>\1</code>", escape(self.caption))
+        words = f'<figcaption style="max-width: 60em">{said}</figcaption>'
         return f'<figure style="margin: 0">{super().html()}{words}</figure>'
 
 
@@ -47,7 +54,11 @@ class ArticleFigure:
     sources: tuple[str, ...]  # CSV files in figures/data, or "minimistral.masks.window_mask": what it is drawn from
 
     def show(self, look: Look = LIGHT, **options) -> Picture:
-        """The picture for a notebook, with its alternative text and caption."""
+        """The picture for a notebook, with its alternative text and caption. TypeError lists the options."""
+        known = list(inspect.signature(self.draw).parameters)[1:]
+        if unknown := sorted(set(options) - set(known)):
+            allowed = f"It takes {', '.join(known)}." if known else "It takes no options."
+            raise TypeError(f"figure {self.number}, {self.name}, has no option {', '.join(unknown)}. {allowed}")
         return CaptionedPicture(show(self.draw(look, **options), self.alt(**options)), self.caption(**options))
 
     def svg(self, look: Look) -> str:

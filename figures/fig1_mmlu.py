@@ -1,7 +1,7 @@
 """Figure 1: MMLU of six models. Axis from zero, protocols named, and mistakes beside right answers."""
 
 from .article_figure import ArticleFigure
-from .look import Look, rounded
+from .look import Look, model_colour, rounded
 from .tables import Score, scores
 
 FILE = "mmlu.csv"
@@ -29,8 +29,8 @@ def ratio() -> float:
 def draw(look: Look):
     with look.figure(1, 2, size=(7.2, 3.7), sharey=True, width_ratios=(2.3, 1)) as (figure, (right, wrong)):
         for y, score in enumerate(bars()):
-            _bar(right, look, y, score, score.value, look.blue)
-            _bar(wrong, look, y, score, mistakes(score), look.orange)
+            _bar(right, look, y, score, score.value)
+            _bar(wrong, look, y, score, mistakes(score))
             _name_protocol(right, look, y, score)
             right.text(100, y, rounded(score.value), va="center", ha="right", fontweight="bold")
             wrong.text(mistakes(score) + 1.8, y, rounded(mistakes(score)), va="center", fontweight="bold")
@@ -48,8 +48,9 @@ def draw(look: Look):
         return figure
 
 
-def _bar(axes, look: Look, y: int, score: Score, width: float, colour: str) -> None:
+def _bar(axes, look: Look, y: int, score: Score, width: float) -> None:
     """Full where verified, hatched where not; the whisker is 1.96 standard errors to either side."""
+    colour = model_colour(look, score.model)
     style = dict(color=colour) if score.verified else dict(facecolor=look.faint, edgecolor=colour, hatch="///")
     axes.barh(y, width, height=0.62, **style)
     axes.errorbar(width, y, xerr=1.96 * score.standard_error, color=look.ink, lw=1.2, capsize=2.5, zorder=5)

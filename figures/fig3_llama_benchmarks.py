@@ -1,14 +1,16 @@
 """Figure 3: Mistral 7B against Llama. The groups of the article, and below them each benchmark with its uncertainty."""
 
+import math
+
 from .article_figure import ArticleFigure
-from .look import Look, legend, rounded, signed
+from .look import Look, legend, model_colour, rounded, signed
 from .tables import Difference, difference, score, scores
 
 FILE, BY_EYE = "mistral_table2.csv", "mistral_figure4.csv"
 MODELS = ("Mistral 7B", "Llama 2 13B", "Llama 2 7B", "Llama 1 34B")  # Llama 1 34B: 32.5 billion, "33B" elsewhere
 BENCHMARKS = tuple(dict.fromkeys(found.benchmark for found in scores(FILE)))
 GROUPS = {"MMLU": ("MMLU",), "Knowledge": ("NQ", "TriviaQA"), "Math": ("MATH", "GSM8K"), "Code": ("HumanEval", "MBPP")}
-FROM_BARS = ("Reasoning", "Comprehension", "BBH")  # groups of which the paper prints no number
+FROM_BARS = ("Reasoning", "BBH", "Comprehension")  # groups of which the paper prints no number
 
 
 def group_value(group: str, model: str) -> tuple[float, bool] | None:
@@ -20,6 +22,14 @@ def group_value(group: str, model: str) -> tuple[float, bool] | None:
         return None
     values = [score(FILE, benchmark, model).value for benchmark in GROUPS[group]]
     return round(sum(values) / len(values), 2), True
+
+
+def group_error(group: str, model: str) -> float | None:
+    """Standard error of a group's mean, in points; None where a number is read off a bar, or a number of questions unknown."""
+    if not group_value(group, model)[1]:
+        return None
+    errors = [score(FILE, benchmark, model).standard_error for benchmark in GROUPS[group]]
+    return None if None in errors else math.hypot(*errors) / len(errors)
 
 
 def differences() -> list[Difference]:
@@ -44,26 +54,30 @@ def draw(look: Look):
 
 
 def _groups(axes, look: Look) -> None:
-    colours = dict(zip(MODELS, (look.orange, look.blue, look.sky, look.grey)))
-    groups = [*GROUPS, *FROM_BARS]
-    for x, group in enumerate(groups):
+    colours = {model: model_colour(look, model) for model in MODELS}
+    places, at = {}, 0.0
+    for group in (*GROUPS, *FROM_BARS):
         found = [(model, group_value(group, model)) for model in MODELS]
         found = [(model, *value) for model, value in found if value]
-        for i, (model, value, printed) in enumerate(found):
-            at = x + (i - (len(found) - 1) / 2) * 0.23
+        places[group] = at + (len(found) - 1) / 2
+        for model, value, printed in found:
             style = (
                 dict(color=colours[model])
                 if printed
                 else dict(facecolor=look.faint, edgecolor=colours[model], hatch="////")
             )
-            axes.bar(at, value, width=0.21, **style)
-            axes.text(at, value + 1.5, f"{value:.0f}", ha="center", fontsize=8)
+            half = 1.96 * error if (error := group_error(group, model)) else 0
+            axes.bar(at, value, width=0.92, **style)
+            axes.errorbar(at, value, yerr=half or None, color=look.ink, lw=1, capsize=2)
+            axes.text(at, value + half + 1.5, rounded(value), ha="center", fontsize=7)
+            at += 1
+        at += 0.8
     legend(axes, look, colours, (0.0, 0.16, 0.34, 0.5))
     axes.text(
         1, 1.03, "hatched: read off a bar by eye", transform=axes.transAxes, fontsize=8, ha="right", color=look.grey
     )
-    axes.set_xticks(range(len(groups)), groups, fontsize=8.5)
-    axes.set(ylim=(0, 85), ylabel="percent")
+    axes.set_xticks(list(places.values()), list(places), fontsize=8.5)
+    axes.set(xlim=(-0.9, at), ylim=(0, 85), ylabel="percent")
     axes.tick_params(axis="x", length=0)
 
 
@@ -82,7 +96,7 @@ def _differences(axes, look: Look) -> None:
              xlabel="Mistral 7B minus Llama 2 13B, points")  # fmt: skip
     axes.tick_params(axis="y", length=0)
     axes.set_title(f"Ahead on {wins()} of {len(BENCHMARKS)}, on {len(clear())} of them by more than chance allows")
-    axes.text(16, 0.9, "whisker: 95 %, unpaired\nhollow: number of questions unknown\n"
+    axes.text(13, 0.9, "whisker: 95 %, unpaired\nhollow: number of questions unknown\n"
               "maj@k: vote of k samples", fontsize=8, color=look.grey, va="center")  # fmt: skip
 
 
@@ -95,7 +109,7 @@ def caption() -> str:
         f"hatched, within 0.5). Mistral 7B is ahead of Llama 2 13B on {wins()} of {len(BENCHMARKS)}, behind on NQ by "
         f"{rounded(-nq.points)} with a standard error of {rounded(nq.standard_error, 2)} (unpaired). Too close to "
         f"call: {close}. Number of questions unknown: {unknown}. Mistral's GSM8K is a vote of 8 samples, MATH of 4; "
-        "whether Llama's are is not said. All measured by Mistral AI."
+        "whether Llama's are is not said. Whiskers: 95 % of a binomial. All measured by Mistral AI."
     )
 
 
@@ -118,15 +132,23 @@ def table() -> list[dict]:
         ours, theirs = (score(FILE, found.benchmark, model) for model in MODELS[:2])
         listed.append(_row(
             found.benchmark, ours.value, theirs.value, score(FILE, found.benchmark, MODELS[2]).value, "", signed(found.points),
-            found, ours.protocol, f"{ours.n_items:,}" if ours.n_items else "not stated", "yes",
+            found, ours.protocol, f"{ours.n_items:,}" if ours.n_items else "not stated", _verified(found.benchmark),
         ))  # fmt: skip
     for group in (*GROUPS, *FROM_BARS):
         values = [group_value(group, model) for model in MODELS]
         by_eye = ", ".join(model for model, value in zip(MODELS, values) if value and not value[1])
         cells = ["" if value is None else value[0] for value in values]
         verified = f"no: {by_eye}" if by_eye else "yes"
-        listed.append(_row(f"group {group}", *cells, "", None, "mean of the group", "", verified))
+        errors = [group_error(group, model) for model, value in zip(MODELS, values) if value]
+        halves = ", ".join(rounded(1.96 * error, 2) for error in errors if error)
+        row = _row(f"group {group}", *cells, "", None, "mean of the group", "", verified)
+        listed.append(row | {"the bars' 95 % ±": halves})
     return listed
+
+
+def _verified(benchmark: str) -> str:
+    doubtful = [model for model in MODELS[:3] if not score(FILE, benchmark, model).verified]
+    return f"no: {', '.join(doubtful)}" if doubtful else "yes"
 
 
 def _row(name, mistral, llama13, llama7, llama34, points, found, protocol, n, verified) -> dict:
@@ -134,7 +156,7 @@ def _row(name, mistral, llama13, llama7, llama34, points, found, protocol, n, ve
     return {
         "benchmark": name, MODELS[0]: mistral, MODELS[1]: llama13, MODELS[2]: llama7, MODELS[3]: llama34,
         "difference": points, "its 95 % ±": half, "verdict": found.verdict if found else "",
-        "its standard error": rounded(found.standard_error, 2) if half else "",
+        "its standard error": rounded(found.standard_error, 2) if half else "", "the bars' 95 % ±": "",
         "protocol": protocol, "questions": n, "verified": verified,
     }  # fmt: skip
 

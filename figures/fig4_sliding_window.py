@@ -10,6 +10,22 @@ from .article_figure import ArticleFigure
 from .look import Look
 
 WORDS = ("The", "cat", "sat", "on", "the")
+MOST_WORDS, MOST_LAYERS, MOST_INPUTS = 12, 8, 400  # that can still be seen
+
+
+def checked(window: int, n_layers: int, words: tuple[str, ...]) -> None:
+    """ValueError where the three cannot be drawn."""
+    if not isinstance(window, int) or window < 1:
+        raise ValueError(f"window={window!r}: a whole number from 1 up; a token sees itself at least.")
+    if not 1 <= len(words) <= MOST_WORDS:
+        raise ValueError(f"{len(words)} words: the grid shows 1 to {MOST_WORDS}.")
+    if not isinstance(n_layers, int) or not 1 <= n_layers <= MOST_LAYERS:
+        raise ValueError(f"n_layers={n_layers!r}: a whole number from 1 to {MOST_LAYERS}.")
+    if n_layers * (window - 1) + 1 > MOST_INPUTS:
+        raise ValueError(
+            f"{n_layers} layers with a window of {window} reach {n_layers * (window - 1) + 1:,} inputs; the picture "
+            f"shows {MOST_INPUTS}. Take a smaller window, or fewer layers."
+        )
 
 
 def masks(window: int, words: tuple[str, ...]) -> tuple[Tensor, Tensor]:
@@ -24,13 +40,16 @@ def reach(window: int, n_layers: int) -> Tensor:
 
 
 def draw(look: Look, window: int = 3, n_layers: int = 4, words: tuple[str, ...] = WORDS):
+    checked(window, n_layers, words)
     full, sliding = masks(window, words)
     with look.figure(1, 3, size=(7.2, 2.6), width_ratios=(1, 1, 1.45)) as (figure, (left, middle, right)):
         _mask(left, look, full, words, f"full: {full.sum()} scores")
         _mask(middle, look, sliding, words, f"window of {window}: {sliding.sum()}")
         _reach(right, look, reach(window, n_layers))
-        figure.suptitle("A window drops scores; depth brings back reach, but not a whole window a layer",
-                        x=0.01, ha="left", fontsize=11)  # fmt: skip
+        title = "A window drops scores; depth brings back reach, but not a whole window a layer"
+        if window >= len(words):
+            title = "A window as wide as the text drops nothing"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         return figure
 
 
@@ -55,11 +74,12 @@ def _reach(axes, look: Look, reached: Tensor) -> None:
         for position in range(n_tokens):
             last = layer == n_layers and position == n_tokens - 1
             colour = look.blue if last else look.sky if reached[n_layers - layer, position] else look.paper
-            _cell(axes, position, layer, colour, look.faint)
+            _cell(axes, position, layer, colour, look.faint if n_tokens <= 60 else colour)
     axes.set_yticks(range(n_layers + 1), ["input", *(f"layer {layer}" for layer in range(1, n_layers + 1))], fontsize=8)
     axes.set_xticks([0, n_tokens - 1], ["", "last token"], fontsize=8)
-    axes.set(xlim=(-0.6, n_tokens - 0.4), ylim=(-0.6, n_layers + 0.6), aspect="equal")
-    axes.set_title(f"{n_layers} layers reach {int(reached[-1].sum())}", fontsize=10)
+    wide = n_tokens > 3 * (n_layers + 1)  # square cells would leave no room for the layers' names
+    axes.set(xlim=(-0.6, n_tokens - 0.4), ylim=(-0.6, n_layers + 0.6), aspect="auto" if wide else "equal")
+    axes.set_title(f"{n_layers} layers reach {int(reached[-1].sum())} inputs", fontsize=10)
     _bare(axes)
 
 
@@ -76,12 +96,12 @@ def _bare(axes) -> None:
 
 def caption(window: int = 3, n_layers: int = 4, words: tuple[str, ...] = WORDS) -> str:
     full, sliding = masks(window, words)
+    reached, product = int(reach(window, n_layers)[-1].sum()), n_layers * window
     return (
         f"Figure 4, drawn anew from the masks that the library uses (`minimistral.masks`). With {len(words)} words "
         f"full attention takes {full.sum()} scores, a window of {window}, the word itself included, takes "
         f"{sliding.sum()}. {n_layers} layers of it reach {n_layers} · ({window} − 1) + 1 = "
-        f"{int(reach(window, n_layers)[-1].sum())} inputs, not {n_layers * window}. Convention: arXiv 2310.06825, "
-        "Figure 1."
+        f"{reached} inputs{f', not {product}' if product != reached else ''}. Convention: arXiv 2310.06825, Figure 1."
     )
 
 

@@ -43,6 +43,11 @@ def _turned(x: Tensor, positions: Tensor, theta: float) -> Tensor:
 
 
 def draw(look: Look, head_dim: int = 128, theta: float = 1e4, other_theta: float = 1e6, n_tokens: int = 8192):
+    if head_dim < 2 or head_dim % 2 or min(theta, other_theta) <= 0 or n_tokens < 1:
+        raise ValueError(
+            f"head_dim={head_dim}, theta={theta}, other_theta={other_theta}, n_tokens={n_tokens}: head_dim is even, as "
+            "it is turned in pairs, both theta are above 0, and there is at least one token."
+        )
     with look.figure(1, 3, size=(7.2, 3.0), width_ratios=(0.85, 1.05, 1.05)) as (figure, (left, middle, right)):
         _circles(left, look, head_dim, theta)
         _turns(middle, look, head_dim, (theta, other_theta), n_tokens)
@@ -90,7 +95,7 @@ def _turns(axes, look: Look, head_dim: int, thetas: tuple[float, float], n_token
         )
     axes.axhline(1, color=look.grey, lw=1, ls=":")
     axes.text(0, 0.7, "one turn", fontsize=8.5, color=look.grey, va="top")
-    axes.set(yscale="log", xlabel="pair i", ylabel="turns")
+    axes.set(yscale="log", xlabel="pair i", ylabel="turns (log scale)")
     axes.set_title(f"turns in {n_tokens:,} tokens", fontsize=9)
 
 

@@ -1,7 +1,7 @@
 """Figure 8: Mixtral 8x7B, Llama 2 70B and GPT-3.5 on seven tests, with what chance allows and who measured."""
 
 from .article_figure import ArticleFigure
-from .look import Look, legend, rounded, signed
+from .look import Look, legend, model_colour, rounded, signed
 from .tables import Difference, difference, score, scores
 
 FILE, TABLE2 = "mixtral_table3.csv", "mixtral_table2.csv"
@@ -33,7 +33,7 @@ def table2_record() -> tuple[list[str], int]:
 
 
 def draw(look: Look):
-    colours = {MIXTRAL: look.orange, RIVALS[0]: look.blue, RIVALS[1]: look.green}
+    colours = {model: model_colour(look, model) for model in (MIXTRAL, *RIVALS)}
     with look.figure(1, 2, size=(7.2, 4.4), width_ratios=(1.25, 1)) as (figure, (left, right)):
         _scores(left, look, colours)
         _differences(right, look, colours)
@@ -61,12 +61,13 @@ def _scores(axes, look: Look, colours: dict[str, str]) -> None:
             )
             at = y + (i - 1) * 0.26
             axes.barh(at, width, height=0.23, **style)
-            error = found.standard_error
-            axes.errorbar(width, at, xerr=1.96 * error if error else None, color=look.ink, lw=1, capsize=2)
-            axes.text(
-                width + 3.5, at, rounded(found.value, 1 if error or test == "MBPP" else 2), va="center", fontsize=8
-            )
+            half = 1.96 * found.standard_error if found.standard_error else 0
+            axes.errorbar(width, at, xerr=half or None, color=look.ink, lw=1, capsize=2)
+            digits = 1 if found.unit == "percent" else 2
+            axes.text(width + half + 2, at, rounded(found.value, digits), va="center", fontsize=8)
     axes.axhline(len(SHARES) - 0.5, color=look.grey, lw=0.8, ls=":")
+    mbpp = TESTS.index("MBPP")  # the shortest bars leave room
+    axes.text(102, mbpp, "hatched: quoted,\nor not verified", va="center", ha="right", fontsize=8, color=look.grey)
     names = [f"{test}\n{_short(score(FILE, test, MIXTRAL).protocol)}" for test in TESTS]
     axes.set_yticks(range(len(TESTS)), names, fontsize=8)
     axes.set(xlim=(0, 103), ylim=(len(TESTS) - 0.5, -0.5), xlabel="percent; MT-Bench: marks, 100 is 10")
@@ -87,7 +88,6 @@ def _differences(axes, look: Look, colours: dict[str, str]) -> None:
             axes.text(14.6, y + shift, signed(found.points), va="center", ha="right", fontsize=8, color=colours[rival])
     marks = "\n".join(f"{signed(differences(rival)[-1].points, 2)} marks to {rival}" for rival in RIVALS)
     axes.text(0.4, len(SHARES), marks, va="center", fontsize=8)
-    axes.text(0.4, 4, "hatched bar: quoted,\nor not verified", va="center", fontsize=8, color=look.grey)
     axes.axvline(0, color=look.ink, lw=1)
     axes.set_yticks(range(len(TESTS)), [])
     axes.set(xlim=(-5.5, 15), ylim=(len(TESTS) - 0.5, -0.5), xlabel="Mixtral minus rival, points")

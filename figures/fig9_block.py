@@ -31,7 +31,9 @@ def layer(config: ModelConfig) -> tuple[int, int]:
 
 
 def draw(look: Look, dense: str = DENSE, sparse: str = SPARSE):
-    with look.figure(1, 2, size=(7.2, 5.1)) as (figure, halves):
+    if ModelConfig.preset(dense).moe or not ModelConfig.preset(sparse).moe:
+        raise ValueError(f"dense={dense!r}, sparse={sparse!r}: first a preset without experts, then one with them.")
+    with look.figure(1, 2, size=(7.2, 5.3)) as (figure, halves):
         for axes, name in zip(halves, (dense, sparse)):
             config = ModelConfig.preset(name)
             _stream(axes, look, TITLES.get(name, name))
@@ -47,6 +49,8 @@ def draw(look: Look, dense: str = DENSE, sparse: str = SPARSE):
                 else f"a layer: {stored:,} weights,\n{used:,} for a token"
             )
             axes.text(5.0, -0.45, text, ha="right", va="center", fontsize=9, fontweight="bold")
+        figure.suptitle("The same block but for one part: a router and experts in place of one SwiGLU",
+                        x=0.01, ha="left", fontsize=11)  # fmt: skip
         return figure
 
 

@@ -53,6 +53,12 @@ DARK = Look(
 LOOKS = (LIGHT, DARK)
 
 
+def model_colour(look: Look, model: str) -> str:
+    """The same in every figure: Mistral's models orange, Llama 2 blue (7B lighter), GPT-3.5 green, all others grey."""
+    fixed = {"Mi": look.orange, "Llama 2 7B": look.sky, "Llama 2": look.blue, "GPT-3.5": look.green}
+    return next((colour for name, colour in fixed.items() if model.startswith(name)), look.grey)
+
+
 def legend(axes, look: Look, names: dict[str, str], places: tuple[float, ...], above: float = 1.03) -> None:
     """Name and colour of what is drawn, in a line above the axes; the words in ink, for light colours read badly."""
     for (name, colour), x in zip(names.items(), places):

@@ -7,12 +7,14 @@ import math
 import re
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
 from matplotlib.colors import to_hex
+from PIL import Image, ImageChops, ImageStat
 
 from minimistral import ModelConfig, Transformer
 from minimistral.lab.article_figures import figures as load_figures
@@ -21,7 +23,7 @@ from minimistral.lab.claims import claims
 ROOT = Path(__file__).parents[2]
 figures = load_figures()
 article_figure = figures.article_figure
-from figures import (  # noqa: E402  # noqa: E402
+from figures import (  # noqa: E402
     fig1_mmlu,
     fig3_llama_benchmarks,
     fig4_sliding_window,
@@ -31,8 +33,8 @@ from figures import (  # noqa: E402  # noqa: E402
     fig8_mixtral_benchmarks,
     fig9_block,
 )
-from figures.article_figure import DRAWN, markdown  # noqa: E402
-from figures.look import DARK, LIGHT, LOOKS, rounded, signed  # noqa: E402
+from figures.article_figure import DRAWN, CaptionedPicture, markdown  # noqa: E402
+from figures.look import DARK, LIGHT, LOOKS, model_colour, rounded, signed  # noqa: E402
 from figures.tables import DATA, Difference, Score, difference, rows, score, scores  # noqa: E402
 
 MANIFEST = json.loads((DRAWN / "manifest.json").read_text(encoding="utf-8"))
@@ -63,12 +65,18 @@ def test_what_is_stored_is_not_stale(figure):
     assert figure.page() == (DRAWN / f"{figure.name}.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.name)
 @pytest.mark.parametrize("figure", ALL)
-def test_drawing_again_gives_the_same_svg(figure):
+def test_drawing_again_gives_the_same_picture(figure, look):
+    """Whatever changed: the mask, the theme, the library's numbers. Of a PNG the pixels: Pillow's versions pack in their own ways."""
     if matplotlib.__version__ != MANIFEST["matplotlib"] or sys.platform != "linux":
         pytest.skip("the stored figures were drawn with another matplotlib, or on another system")
-    svg = figure.svg(LIGHT)
-    assert svg == (DRAWN / f"{figure.name}.light.svg").read_text(encoding="utf-8")
+    assert figure.svg(look) == (DRAWN / f"{figure.name}.{look.name}.svg").read_text(encoding="utf-8")
+    stored, drawn = (
+        Image.open(file).convert("RGB")
+        for file in (DRAWN / f"{figure.name}.{look.name}.png", BytesIO(figure.png(look)))
+    )
+    assert stored.size == drawn.size and max(ImageStat.Stat(ImageChops.difference(stored, drawn)).mean) < 1
 
 
 @pytest.mark.parametrize("figure", ALL)
@@ -103,6 +111,50 @@ def test_a_shown_figure_has_alt_text_and_caption():
     assert picture.alt in bundle["text/plain"] and picture.caption in bundle["text/plain"]
 
 
+def test_names_in_a_caption_are_code_on_a_page_and_words_in_a_terminal():
+    picture = article_figure("heads").show()
+    assert "<code>grouped_attention</code>" in picture.html() and "running grouped_attention on" in repr(picture)
+    for figure in figures.article_figures():
+        picture = figure.show()
+        assert "`" not in picture.html() + repr(picture) and figure.caption().count("`") % 2 == 0
+    text = CaptionedPicture(picture, "a < b, `x<y>` & more")
+    assert "a &lt; b, <code>x&lt;y&gt;</code> &amp; more" in text.html() and "a < b, x<y> & more" in repr(text)
+
+
+@pytest.mark.parametrize(
+    "name, options, error, said",
+    [
+        (4, dict(window=0), ValueError, "window=0"),
+        (4, dict(window=-3), ValueError, "from 1 up"),
+        (4, dict(window=2.5), ValueError, "window=2.5"),
+        (4, dict(window=None), ValueError, "whole number"),
+        (4, dict(window=4096), ValueError, "16,381 inputs"),
+        (4, dict(n_layers=0), ValueError, "1 to 8"),
+        (4, dict(words=()), ValueError, "0 words"),
+        (6, dict(head_dim=7), ValueError, "head_dim is even"),
+        (6, dict(theta=0), ValueError, "above 0"),
+        (9, dict(sparse="mistral-7b-v0.1"), ValueError, "one with them"),
+        (9, dict(dense="gpt"), ValueError, "tiny-mistral"),
+        (4, dict(width=3), TypeError, "no option width. It takes window, n_layers, words."),
+        (1, dict(window=3), TypeError, "mmlu, has no option window. It takes no options."),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_what_can(name, options, error, said):
+    with pytest.raises(error, match=re.escape(said)):
+        article_figure(name).show(**options)
+
+
+@pytest.mark.parametrize("window", [5, 6, 9, 100])
+def test_a_window_wider_than_the_text_is_full_attention(window):
+    full, sliding = fig4_sliding_window.masks(window, fig4_sliding_window.WORDS)
+    assert torch.equal(full, sliding)
+    drawing = fig4_sliding_window.draw(LIGHT, window)
+    assert drawing.get_suptitle() == "A window as wide as the text drops nothing"
+    names = [label.get_text() for label in drawing.axes[2].get_yticklabels()]
+    low, high = (drawing.axes[2].transData.transform((0, y))[1] for y in (0, 1))
+    assert names[0] == "input" and (high - low) * 72 / drawing.dpi > 10, "the layers' names overlap"
+
+
 def luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
@@ -130,7 +182,9 @@ def test_every_row_has_its_source(file):
     for row in rows(file):
         assert row["source_url"].startswith("https://") and row["source_table"].strip(), row
         assert all(value is not None for value in row.values()), row
-        if file != "benchmarks.csv":
+        if file == "benchmarks.csv":
+            assert row["n_items"].isdigit() or "does not say" in row["note"] or "not how many" in row["note"], row
+        else:
             assert row["verified"] in ("yes", "no"), row
             assert row["verified"] == "yes" or row["note"], "say why it is not verified"
 
@@ -321,6 +375,30 @@ def test_figure_3_agrees_with_the_ledger():
     assert "about {} vs {}".format(*(v for v, _ in reasoning)) in claims()["C06"].truth and not any(
         ok for _, ok in reasoning
     )
+
+
+def test_a_group_s_whisker_is_that_of_its_mean():
+    a, b = (score("mistral_table2.csv", name, "Mistral 7B").standard_error for name in ("MATH", "GSM8K"))
+    assert fig3_llama_benchmarks.group_error("Math", "Mistral 7B") == pytest.approx(math.sqrt(a * a + b * b) / 2)
+    assert fig3_llama_benchmarks.group_error("Code", "Mistral 7B") is None  # how many of MBPP is not known
+    assert fig3_llama_benchmarks.group_error("Knowledge", "Llama 1 34B") is None  # read off a bar
+
+
+def test_a_doubtful_cell_is_named_in_the_table(monkeypatch):
+    assert all(row["verified"] == "yes" for row in fig3_llama_benchmarks.table()[:12])
+    doubt = lambda *which: dataclasses.replace(score(*which), verified=which[1:] != ("PIQA", "Llama 2 7B"))  # noqa: E731
+    monkeypatch.setattr(fig3_llama_benchmarks, "score", doubt)
+    found = {row["benchmark"]: row["verified"] for row in fig3_llama_benchmarks.table()}
+    assert found["PIQA"] == "no: Llama 2 7B" and found["MMLU"] == "yes"
+
+
+def test_a_model_has_one_colour_in_all_figures():
+    for look in LOOKS:
+        orange = {model_colour(look, model) for model in ("Mistral 7B", "Mistral Large", "Mixtral 8x7B")}
+        assert orange == {look.orange}
+        assert model_colour(look, "Llama 2 70B") == model_colour(look, "Llama 2 13B") == look.blue
+    bars = {to_hex(bar.get_edgecolor()) for axes in fig1_mmlu.draw(LIGHT).axes for bar in axes.patches[1:2]}
+    assert bars == {LIGHT.orange}
 
 
 def test_figure_8_agrees_with_the_ledger():
