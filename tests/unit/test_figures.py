@@ -68,7 +68,7 @@ def test_what_is_stored_is_not_stale(figure):
 @pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.name)
 @pytest.mark.parametrize("figure", ALL)
 def test_drawing_again_gives_the_same_picture(figure, look):
-    """Whatever changed: the mask, the theme, the library's numbers. Of a PNG the pixels: Pillow's versions pack in their own ways."""
+    """Whatever changed: the mask, the theme, the library's numbers. Of a PNG the pixels: each Pillow packs in its own way."""
     if matplotlib.__version__ != MANIFEST["matplotlib"] or sys.platform != "linux":
         pytest.skip("the stored figures were drawn with another matplotlib, or on another system")
     assert figure.svg(look) == (DRAWN / f"{figure.name}.{look.name}.svg").read_text(encoding="utf-8")
