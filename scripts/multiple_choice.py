@@ -24,6 +24,7 @@ TOKENIZERS = Tokenizer(TINY), Tokenizer(MISTRAL_V1)
 SHOWN = 200  # characters of text before the gap, less the word that this cuts in two
 N_CONTINUATIONS, N_OTHERS = 160, 120  # a domain; a kind
 OPEN, CLOSE = "([{", ")]}"
+F_BEGINS, F_ENDS = (getattr(tokenize, name, None) for name in ("FSTRING_START", "FSTRING_END"))
 
 Draft = tuple[str, str, list[str]]  # prompt, the right choice, wrong ones
 
@@ -76,9 +77,12 @@ def brackets(draw: random.Random) -> Iterator[Draft]:
     for document in bundled_texts("python", held_out=True):
         lines = document.text.splitlines(keepends=True)
         starts = [sum(map(len, lines[:n])) for n in range(len(lines) + 1)]
-        stack = []
+        stack, inside = [], 0  # inside: of how many f-strings, which Python 3.12 cuts into tokens and 3.11 leaves whole
         for token in tokenize.generate_tokens(io.StringIO(document.text).readline):
             place = starts[token.start[0] - 1] + token.start[1]
+            inside += (token.type == F_BEGINS) - (token.type == F_ENDS)
+            if inside:
+                continue
             if token.type == tokenize.OP and token.string in OPEN:
                 stack.append(place)
             elif token.type == tokenize.OP and token.string in CLOSE:
