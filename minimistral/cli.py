@@ -339,6 +339,8 @@ def opened(model: str, command: str, fast: bool | None, auto: bool, offload: str
             # Matrices this small make threads wait for each other, on a busy machine fifty times as long as they compute.
             torch.set_num_threads(1)
         writer = Writer(loaded, fast)
+        if writer.note:
+            say(f"note: {writer.note}", "yellow")
         if writer.is_fast:
             say("The first token waits until its step is compiled; --no-fast begins at once, and goes on slower.")
         yield writer, tokenizer

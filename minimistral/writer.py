@@ -1,8 +1,11 @@
 """Who writes the tokens of one text: the plain model, or on a GPU a FastDecoder. Counts them, to say how fast it was."""
 
-import importlib.util
 import time
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import cache
+
+import torch
 
 from minimistral.cache import RollingCache
 from minimistral.generation import stream
@@ -12,16 +15,20 @@ from minimistral.transformer import Transformer
 class Writer:
     """`stream`, plain or fast, with a cache to go on from.
 
-    fast: None: on a CUDA device where that can be, True: anywhere (on a CPU it is no faster), False: never. ValueError
-    where True cannot be. is_fast: what was chosen.
+    fast: None: on a CUDA device where that can be, True: there or on a CPU (where it is no faster), False: never.
+    ValueError where True cannot be. is_fast: what was chosen. note: None, or one line about a GPU that could be faster.
     """
 
     def __init__(self, model: Transformer, fast: bool | None = None):
-        reason = why_not_fast(model)
+        where, self.note = model.tok_embeddings.weight.device, None
+        reason = None if fast is False else why_not_fast(model)
+        if reason is None and fast is not False and _on_gpu(model):
+            reason = why_not_compiled(where, model.tok_embeddings.weight.dtype)
+            self.note = None if reason is None else f"Decoding is not compiled here, so it is slower: {reason}"
         if fast and reason:
-            raise ValueError(f"fast decoding is not for this model: {reason}.")
+            raise ValueError(f"fast decoding is not for this model on {where}: {reason}.")
         self.model = model
-        self.is_fast = (reason is None and can_compile(model)) if fast is None else fast
+        self.is_fast = (reason is None and _on_gpu(model)) if fast is None else fast
         self.n_tokens = 0
         self._n_timed, self._seconds = 0, 0.0
         self._decoder = None
@@ -80,9 +87,31 @@ def why_not_fast(model: Transformer) -> str | None:
         return "its experts are offloaded, and a recorded step cannot wait for them"
     if hasattr(model, "draw_seed"):
         return "several processes share it"
+    if model.tok_embeddings.weight.device.type not in ("cpu", "cuda"):
+        return "a step is recorded on CUDA devices only"
     return None
 
 
-def can_compile(model: Transformer) -> bool:
-    """Whether torch.compile can make kernels where the model is: on a CUDA device, with Triton."""
-    return model.tok_embeddings.weight.is_cuda and importlib.util.find_spec("triton") is not None
+def _on_gpu(model: Transformer) -> bool:
+    return model.tok_embeddings.weight.is_cuda
+
+
+@cache
+def why_not_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why torch.compile makes no kernels for numbers of this dtype on this device; None where it does.
+
+    It is tried on a small function, since many things can be missing: Triton, a C compiler and Python's headers (Triton
+    starts its kernels from C), a GPU that Triton knows, and for bfloat16 one of Ampere's generation or a later one.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            torch.compile(_double, fullgraph=True, dynamic=False)(torch.ones(8, device=device, dtype=dtype))
+    except Exception as error:  # of many kinds, from three libraries
+        lines = [line.strip() for line in str(error).splitlines()]
+        told = next((i for i, line in enumerate(lines) if line.startswith("Set TORCHDYNAMO")), None)
+        return " ".join(filter(None, lines[:told]))[:300] or type(error).__name__
+    return None
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    return x * 2

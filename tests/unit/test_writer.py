@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch._dynamo.exc import SkipFrame
 
 from minimistral import MoEConfig, Tokenizer, conversation, generate
+from minimistral import writer as writer_module
 from minimistral.conversation import Conversation
 from minimistral.offload import offload
-from minimistral.writer import Writer, can_compile
+from minimistral.writer import Writer, why_not_compiled
 
 torch.set_num_threads(1)
 
@@ -59,11 +61,9 @@ def test_a_step_that_only_the_device_has_taken_is_forgotten(random_model):
 
 def test_what_cannot_be_fast_is_told_or_left_plain(random_model, monkeypatch):
     model = random_model(SIZES | dict(vocab_size=40))
-    assert not can_compile(model)  # on a CPU
-    monkeypatch.setattr("minimistral.writer.can_compile", lambda model: True)
-    assert Writer(model).is_fast and not Writer(model, fast=False).is_fast
+    assert not Writer(model).is_fast and Writer(model).note is None  # on a CPU
     with pytest.raises(ValueError, match="made last"):
-        Writer(model).stream([1], 3, model.make_cache(1, 8))
+        Writer(model, fast=True).stream([1], 3, model.make_cache(1, 8))
     mixture = random_model(SIZES | dict(vocab_size=40), moe=MoEConfig(4, 2))
     offload(mixture, 10**6, "cpu")
     writer = Writer(mixture)
@@ -73,3 +73,43 @@ def test_what_cannot_be_fast_is_told_or_left_plain(random_model, monkeypatch):
         Writer(mixture, fast=True)
     model.draw_seed = lambda: 1  # as a part of a model under torchrun has
     assert not Writer(model).is_fast
+
+
+def fails(error):
+    def backend(graph, inputs):
+        raise error
+
+    return backend
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (RuntimeError("Failed to find C compiler. Please specify via CC."), "Failed to find C compiler"),
+        (SkipFrame("BF16 is not supported"), "BF16 is not supported"),  # a Turing card: T4, RTX 20
+        (TypeError("an internal\nmatter"), "an internal matter"),
+    ],
+    ids=["no compiler", "old card", "whatever"],
+)
+def test_a_gpu_for_which_nothing_can_be_compiled_writes_plainly_and_says_why(random_model, monkeypatch, error, told):
+    monkeypatch.setattr(writer_module, "_on_gpu", lambda model: True)
+    model = random_model(SIZES | dict(vocab_size=40))
+    compile = torch.compile
+    torch.compiler.reset()
+    why_not_compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", lambda function, **how: compile(function, backend="eager", **how))
+    assert Writer(model).is_fast and Writer(model).note is None and not Writer(model, fast=False).is_fast
+    model.draw_seed = lambda: 1  # as a part of a model under torchrun has
+    assert not Writer(model).is_fast
+    del model.draw_seed
+    why_not_compiled.cache_clear()
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", lambda function, **how: compile(function, backend=fails(error), **how))
+    writer = Writer(model)
+    assert not writer.is_fast and told in writer.note and "TORCHDYNAMO" not in writer.note
+    assert len(list(writer.stream([1, 2], 3, stop_ids=()))) == 3
+    assert not Writer(model, fast=False).is_fast
+    with pytest.raises(ValueError, match=told):
+        Writer(model, fast=True)
+    torch.compiler.reset()
+    why_not_compiled.cache_clear()
