@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
-from book import pages, reading  # noqa: E402
+from book import emblems, pages, reading  # noqa: E402
 from book.live import live_html, tool_of, write_module  # noqa: E402
 
 GITHUB = re.compile(r"(?:https://github\.com/|git@github\.com:)([\w.-]+)/([\w.-]+?)(?:\.git)?/?$")
@@ -39,7 +39,7 @@ def build(output: Path, repository: str | None = None) -> None:
         nbformat.write(chapter, source / "chapters" / path.name)
     pages.write_all(source)
     environment = {**os.environ, "BOOK_REPOSITORY": repository or ""}
-    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-j", "auto", "-d", str(output / "doctrees")]
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", str(output / "doctrees")]
     status = subprocess.run([*command, str(source), str(output / "html")], env=environment, check=False).returncode
     if status:
         raise SystemExit(status)
@@ -60,7 +60,8 @@ def prepare(path: Path, modules: Path, repository: str | None) -> nbformat.Noteb
     title = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
     heading, _, rest = title.source.partition("\n")
     rest = rest.replace("\n**", "\n{.question}\n**", 1)  # the chapter's one question stands first, and large
-    title.source = f"{heading}\n{rest}\n\n{launch_line(path.name, repository)}"
+    rest = rest.replace("\n| | |\n", "\n{.facts}\n| | |\n", 1)
+    title.source = f'{heading}\n\n<div class="opening">{emblems.emblem(path.stem[:2])}</div>\n{rest}\n\n{launch_line(path.name, repository)}'
     return notebook
 
 

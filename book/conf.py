@@ -16,7 +16,6 @@ nb_ipywidgets_js = {}  # nothing from another host; live tools are drawn by _sta
 nb_mime_priority_overrides = [("html", "text/html", 1), ("html", "image/png", 2)]
 nb_number_source_lines = False
 nb_render_markdown_format = "myst"  # else a table that a cell writes is a row of bars
-nb_code_prompt_show = "▸ The code that draws"
 nb_code_prompt_hide = "▾ Hide the code"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3
@@ -26,6 +25,7 @@ default_role = "code"  # docstrings mark code with one backtick
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # torch says of every module that forward should be overridden
 
 html_theme = "furo"
 html_title = "Mistral and Mixtral from their parts"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from book.emblems import emblem
 from book.live import live_html
 from minimistral.lab import Odometer
 from minimistral.lab.claims import KINDS, VERDICTS, Claim, claims
@@ -66,7 +67,7 @@ def chapter_titles() -> dict[str, tuple[str, str, str]]:
 
 def index() -> str:
     cards = "".join(
-        f'<a class="card" href="chapters/{stem}.html"><span class="number">{escape(title[:2])}</span>'
+        f'<a class="card" href="chapters/{stem}.html">{emblem(title[:2])}<span class="number">{escape(title[:2])}</span>'
         f"<strong>{escape(title[3:])}</strong><span>{escape(question)}</span><small>{escape(_time(minutes))}</small></a>\n"
         for stem, (title, question, minutes) in chapter_titles().items()
     )

@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterator
+from html import escape
 
 import nbformat
 from nbformat.v4 import new_markdown_cell
@@ -15,12 +16,19 @@ BAR = re.compile(r"\d+%\|.*\d+/\d+ \[")  # tqdm's bar, as text
 UNTRIED = re.compile(r"Exercise (\d\d\.\d+): not attempted yet")
 CODE = re.compile(r"`([^`<>]+)`")
 ROW = re.compile(r"^\| (C\d\d) \|", re.M)
+PATH = re.compile(r"^(#+ .*?) (· (?:core|further)\b.*)$", re.M)
+ASKS = re.compile(r'^predict\(\s*"([\w.]+)"')
+REVEALS = re.compile(r'\breveal\("([\w.]+)"')
+OPTION = re.compile(r"<li>(.*?)</li>", re.S)
+RIGHT = re.compile(r"<details>(<summary>(?:(?!</summary>).)*</summary>Yes\.)", re.S)
+FOLDED = {"drawing": "The code that draws", "imports": "What this chapter imports", "question": "The cell that asks"}
 
 
 def cells(cell: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
     """The cell, and what the book adds below it."""
     if cell.cell_type == "markdown":
         cell.source = ROW.sub(lambda row: f"| [{row[1]}](#claim-{row[1].lower()}) |", cell.source)
+        cell.source = PATH.sub(r"\1 [\2]{.path}", cell.source)
     yield cell
     if cell.cell_type != "code":
         return
@@ -28,8 +36,10 @@ def cells(cell: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
     cell.outputs = [output for output in cell.outputs if not (is_bar(output) or untried_exercise(output))]
     for output in cell.outputs:
         without_reader(output)
-    if is_drawing(cell):
+    answerable(cell)
+    if kind := folded(cell):
         cell.metadata.setdefault("tags", []).append("hide-input")
+        cell.metadata["mystnb"] = {"code_prompt_show": f"▸ {FOLDED[kind]}"}
     for id in untried:
         yield new_markdown_cell(hints(find(id)))
 
@@ -58,6 +68,43 @@ def without_reader(output: nbformat.NotebookNode) -> None:
     if "<figcaption" in data.get("text/html", ""):
         head, mark, caption = data["text/html"].partition("<figcaption")
         data["text/html"] = head + mark + CODE.sub(r"<code>\1</code>", caption)
+
+
+def answerable(cell: nbformat.NotebookNode) -> None:
+    """Predictions and quizzes that answer without Python (`_static/page.js`)."""
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if asked := ASKS.match(cell.source):
+            data["text/html"] = prediction(asked[1], data["text/html"])
+        elif (revealed := REVEALS.search(cell.source)) and plain(output).startswith("Measured: "):
+            data["text/html"] = (
+                f'<p class="revealed" data-prediction="{revealed[1]}"><span></span>{escape(plain(output))}</p>'
+            )
+        elif cell.source.startswith("quiz("):
+            quiz = RIGHT.sub(r'<details class="right">\1', data["text/html"])
+            data["text/html"] = f'<div class="quiz">{quiz}<button type="button">Close all answers</button></div>'
+
+
+def prediction(id: str, still: str) -> str:
+    """The fields in which a reader commits to one of the options that `still` lists."""
+    options = "".join(
+        f'<label><input type="radio" name="{id}" value="{value.replace(chr(34), "&quot;")}"> {value}</label>'
+        for value in OPTION.findall(still)
+    )
+    question = still.partition("<ul>")[0].replace("<p>", "<legend>").replace("</p>", "</legend>")
+    return (
+        f'<fieldset class="prediction" data-prediction="{id}">{question}{options}'
+        '<button type="button">Commit</button> <output></output></fieldset>'
+    )
+
+
+def folded(cell: nbformat.NotebookNode) -> str | None:
+    """Why a reader who cannot run the cell needs its code only on demand (a key of FOLDED); None where it is to be read."""
+    if is_drawing(cell):
+        return "drawing"
+    if cell.source.startswith(("import ", "from ")) and "set_num_threads" in cell.source and not cell.outputs:
+        return "imports"
+    return "question" if cell.source.startswith(("predict(", "quiz(")) else None
 
 
 def is_drawing(cell: nbformat.NotebookNode) -> bool:
