@@ -20,12 +20,17 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 
 def in_a_child(work):
     """The process id of a copy of this process that does the work and ends: 0 when it is done, 130 when interrupted."""
+    is_ready, ready = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(ready)
+        os.read(is_ready, 1)  # Python forgets a signal that reaches the copy before this
+        os.close(is_ready)
         return pid
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(ready, b"!")
         work()
         status = 0
     except KeyboardInterrupt:
