@@ -13,11 +13,13 @@ Source of the interface: https://github.com/EleutherAI/lm-evaluation-harness/blo
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
+from tqdm.auto import tqdm
 
 from minimistral import load, stream
 from minimistral.evaluate import negative_log_likelihood
@@ -37,18 +39,25 @@ doc_to_target: answer
 target_delimiter: ""
 metric_list:
   - metric: acc
+    aggregation: mean
+    higher_is_better: true
   - metric: acc_bytes
+    aggregation: mean
+    higher_is_better: true
 metadata:
   version: 1.0
 """
+# how tasks say how much to write, each in its own word
+LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+show = partial(tqdm, delay=2, leave=False)
 
 
 @register_model("minimistral")
 class MinimistralLM(LM):
     """What lm_eval asks of a model: log-likelihoods of continuations, of whole texts, and text up to a stop.
 
-    pretrained: what `minimistral.load` takes. max_length: prompts are cut on the left to so many tokens, their bos kept;
-    None never cuts. One token sequence begins each text (bos), as in the course.
+    pretrained: what `minimistral.load` takes. max_length: prompts are cut on the left until they and what follows are so
+    many tokens, their bos kept and the choice whole; None never cuts. One token sequence begins each text (bos), as in the course.
     """
 
     def __init__(self, pretrained: str = "tiny-mistral", device: str | None = None, dtype: str = "auto",
@@ -69,40 +78,62 @@ class MinimistralLM(LM):
     def loglikelihood(self, requests: list) -> list[tuple[float, bool]]:
         """(Σ log p of the continuation in nats, whether it is what the model would write) for each (context, continuation)."""
         pairs = [self._cut(*continuation_ids(self.tokenizer, *request.args)) for request in requests]
-        return log_likelihoods(self.model, pairs, self.batch_size)
+        return log_likelihoods(self.model, pairs, self.batch_size, partial(show, desc="choices", unit="batch"))
 
     def loglikelihood_rolling(self, requests: list) -> list[float]:
-        """Σ log p of each whole text, from bos on, in nats; read through the rolling cache, never cut."""
+        """Σ log p of each whole text, from bos on, in nats; read through the rolling cache, never cut. 0 for an empty text.
+
+        lm_eval's own hf model puts bos before what its tokenizer gives, which for Mistral's begins with bos already: there
+        the first token is a second bos, and its surprise is counted.
+        """
+        texts = [request.args[0] for request in requests]
         return [
-            -negative_log_likelihood(self.model, self.tokenizer.encode(request.args[0], bos=True))
-            for request in requests
+            -negative_log_likelihood(self.model, self.tokenizer.encode(text, bos=True)) if text else 0.0
+            for text in show(texts, desc="texts", unit="text")
         ]
 
     def generate_until(self, requests: list) -> list[str]:
-        """What the model writes after each context, up to the first of its stop texts or max_gen_toks (256) tokens."""
-        return [self._write(context, dict(options)) for context, options in (request.args for request in requests)]
+        """What the model writes after each context, up to the first of its stop texts, eos, or max_gen_toks (256) tokens.
+
+        As a task asks: greedily, or with do_sample or a temperature above 0 by temperature, top_p and top_k, drawn from
+        seeds that torch's generator gives (lm_eval sets it by --seed).
+        """
+        return [self._write(*request.args) for request in show(requests, desc="texts written", unit="text")]
 
     def _write(self, context: str, options: dict) -> str:
         until = options.get("until") or []
-        stops = [until] if isinstance(until, str) else list(until)
-        temperature = options.get("temperature", 0.0) if options.get("do_sample") else 0.0
-        ids, _ = self._cut(self.tokenizer.encode(context, bos=True), [])
+        stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
+        limit = next((int(options[name]) for name in LIMITS if options.get(name) is not None), 256)
+        ids, _ = self._cut(self.tokenizer.encode(context, bos=True), [], limit)
         written: list[int] = []
-        text = ""
-        for id in stream(
-            self.model, ids, options.get("max_gen_toks", 256), temperature=temperature, stop_ids=self.tokenizer.eos_id
-        ):
+        before, text = self.tokenizer.decode(ids), ""
+        for id in stream(self.model, ids, limit, stop_ids=self.tokenizer.eos_id, **_drawing(options)):
             written.append(id)
-            text = self.tokenizer.decode(ids + written)[len(self.tokenizer.decode(ids)) :]
+            text = self.tokenizer.decode(ids + written)[len(before) :]
             if any(stop in text for stop in stops):
                 break
         return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
 
-    def _cut(self, given: list[int], scored: list[int]) -> tuple[list[int], list[int]]:
-        room = None if self.max_length is None else self.max_length - len(scored) - 1
+    def _cut(self, given: list[int], scored: list[int], new: int = 0) -> tuple[list[int], list[int]]:
+        """Room is left for what is scored, and for `new` tokens to write."""
+        room = None if self.max_length is None else self.max_length - len(scored) - new - 1
         if room is None or len(given) - 1 <= room:
             return given, scored
         return given[:1] + given[len(given) - max(room, 0) :], scored
+
+
+def _drawing(options: dict) -> dict:
+    """How to choose the next token, in the words of `stream`, from a task's options."""
+    asked = options.get("do_sample")
+    temperature = options.get("temperature")
+    if asked is False or not (asked or temperature):
+        return {"temperature": 0.0}
+    return {
+        "temperature": 1.0 if temperature is None else float(temperature),
+        "top_p": float(options.get("top_p") or 1.0),
+        "top_k": options.get("top_k") or None,
+        "seed": int(torch.randint(2**31, ())),
+    }
 
 
 def write_task(folder: str | Path) -> Path:

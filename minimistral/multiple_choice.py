@@ -7,6 +7,7 @@ every answer is certain (scripts/multiple_choice.py makes it).
 import json
 import lzma
 import random
+import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from minimistral.tokenizer import Tokenizer
 
 FILE = Path(__file__).parent / "texts" / "multiple_choice.jsonl.xz"
-LETTERS = "ABCD"
+LETTERS = string.ascii_uppercase
 Show = Callable[[Iterable], Iterable]  # a progress bar, or iter
 
 
@@ -66,12 +67,14 @@ def choice_items(kind: str | None = None, domain: str | None = None) -> list[Ite
 def continuation_ids(tokenizer: "Tokenizer", prompt: str, choice: str) -> tuple[list[int], list[int]]:
     """The ids of prompt + choice, cut in two: what is given, and what is scored. Both together are encoded once.
 
-    Where the tokens of the whole do not run along the seam (a choice that begins in the middle of a piece), the cut moves
-    back to the last place where they agree, and the rest is scored. ValueError for an empty choice.
+    Space at the prompt's end is scored with the choice, as in lm_eval: it belongs to the piece that begins the choice in
+    one choice (▁foo) and not in another (▁, 1), and each choice should pay for the same text. Where the tokens of the whole
+    do not run along the seam (a choice that begins in the middle of a piece), the cut moves back to the last place where
+    they agree, and the rest is scored. ValueError for an empty choice.
     """
     if not choice:
         raise ValueError("a choice is empty: there is nothing to score. Give each choice some text.")
-    whole, before = tokenizer.encode(prompt + choice, bos=True), tokenizer.encode(prompt, bos=True)
+    whole, before = tokenizer.encode(prompt + choice, bos=True), tokenizer.encode(prompt.rstrip(), bos=True)
     shared = 1  # bos
     while shared < min(len(before), len(whole) - 1) and before[shared] == whole[shared]:
         shared += 1
@@ -86,7 +89,12 @@ def log_likelihoods(
 
     Rows of like length are read together, padded on the right, which changes nothing: no token sees what stands after it.
     What the model reads (all but the last id) is read once where it is the same: A, B, C and D cost as much as one.
+    ValueError where nothing is given (at least bos is) or nothing is scored.
     """
+    if batch_size < 1 or not all(given and scored for given, scored in pairs):
+        raise ValueError(
+            "give batch_size ≥ 1, and in each pair a token or more to read (bos will do) and one to score."
+        )
     device = next(model.parameters()).device
     readers: dict[tuple[int, ...], list[int]] = {}  # what is read, and the pairs that it serves
     for i, (given, scored) in enumerate(pairs):
@@ -127,6 +135,8 @@ def chosen(scored: Sequence[Sequence[Scored]], rule: str = "sum") -> list[int]:
     """For each item the index of the choice that the rule prefers; the first of equals. ValueError names the rules."""
     if rule not in RULES:
         raise ValueError(f"there is no rule {rule!r}. There are: {', '.join(RULES)}.")
+    if not all(scored):
+        raise ValueError("an item has no choices: give each one or more.")
     return [max(range(len(choices)), key=lambda i: RULES[rule](choices[i])) for choices in scored]
 
 
@@ -136,7 +146,12 @@ def right(items: Sequence[Item], answers: Sequence[int]) -> list[bool]:
 
 
 def lettered(item: Item) -> Item:
-    """The same question in the form of MMLU: the choices are listed under letters, and a letter is what gets scored."""
+    """The same question in the form of MMLU: the choices are listed under letters, and a letter is what gets scored.
+
+    ValueError for more choices than there are letters.
+    """
+    if len(item.choices) > len(LETTERS):
+        raise ValueError(f"{item.id} has {len(item.choices)} choices, and there are {len(LETTERS)} letters.")
     listed = "".join(f"\n{letter}.{_flat(choice)}" for letter, choice in zip(LETTERS, item.choices))
     letters = tuple(f" {letter}" for letter in LETTERS[: len(item.choices)])
     return Item(

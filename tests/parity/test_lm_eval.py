@@ -82,11 +82,11 @@ def test_the_harness_cuts_prompt_and_choice_at_the_same_token(adapter):
         tok_encode = staticmethod(lambda text, **_: adapter.tokenizer.encode(text, bos=True))
         _loglikelihood_tokens = loglikelihood_rolling = generate_until = None
 
-    for item in choice_items():
-        for choice in item.choices:
-            assert Theirs()._encode_pair(item.prompt, choice) == continuation_ids(
-                adapter.tokenizer, item.prompt, choice
-            )
+    pairs = [(item.prompt, choice) for item in choice_items() for choice in item.choices]
+    pairs += [(prompt, choice) for prompt in ("x = ", "Two  spaces  ", "def f():\n    ", "Q: why?\nA:\n", "tab\t", " ", "\n")
+              for choice in ("12", "foo", " and more", "é")]  # fmt: skip
+    for prompt, choice in pairs:
+        assert Theirs()._encode_pair(prompt, choice) == continuation_ids(adapter.tokenizer, prompt, choice)
 
 
 class Request:
@@ -98,6 +98,13 @@ def test_whole_texts_get_what_evaluate_gives_them(adapter):
     text = "Call me Ishmael. Some years ago"
     [log_p] = adapter.loglikelihood_rolling([Request(text)])
     assert log_p == -negative_log_likelihood(adapter.model, adapter.tokenizer.encode(text, bos=True))
+    assert adapter.loglikelihood_rolling([Request(""), Request(text)]) == [0.0, log_p]
+
+
+def test_a_whole_text_is_a_choice_after_nothing(adapter):
+    text = "Call me Ishmael. Some years ago"
+    [(log_p, greedy)] = adapter.loglikelihood([Request("", text)])
+    assert log_p == pytest.approx(adapter.loglikelihood_rolling([Request(text)])[0], abs=1e-4) and not greedy
 
 
 def test_text_is_written_up_to_the_first_stop(adapter):
@@ -109,6 +116,35 @@ def test_text_is_written_up_to_the_first_stop(adapter):
     stop = whole[len(whole) // 2 :][:3]
     [short] = adapter.generate_until([Request(prompt, {"max_gen_toks": 20, "until": ["no such text", stop]})])
     assert short == whole[: whole.index(stop)]
+
+
+def test_a_task_says_how_to_write_in_its_own_words(adapter):
+    prompt, five = "The sea", {"until": [""], "max_gen_toks": 5}  # an empty stop stops nothing
+
+    def written(**options):
+        return adapter.generate_until([Request(prompt, options)])[0]
+
+    short = written(**five)
+    assert len(short) > 5
+    for name in ("max_new_tokens", "max_tokens", "max_completion_tokens"):
+        assert written(**{name: 5}) == short
+    assert written(**five, do_sample=False, temperature=0.7) == written(**five, temperature=0.0) == short
+    assert written(**five, do_sample=True, temperature=0.8, top_k=1) == short
+    for options in (dict(temperature=1.5), dict(do_sample=True)):
+        torch.manual_seed(0)
+        drawn = [written(**five, **options) for _ in range(4)]
+        torch.manual_seed(0)
+        assert [written(**five, **options) for _ in range(4)] == drawn and len(set(drawn)) > 1
+
+
+def test_what_is_to_be_written_has_its_room_in_max_length():
+    adapter = MinimistralLM("tiny-mistral", device="cpu", max_length=8)
+    long = "The sea, the sea, the sea, the sea"
+    kept = adapter.tokenizer.encode(long)[-3:]
+    assert adapter._cut(adapter.tokenizer.encode(long), [], 4) == ([1, *kept], [])
+    [new] = generate(adapter.model, [[1, *kept]], 4)
+    text = adapter.tokenizer.decode([1, *kept, *new])[len(adapter.tokenizer.decode([1, *kept])) :]
+    assert adapter.generate_until([Request(long, {"max_gen_toks": 4})]) == [text]
 
 
 def test_a_prompt_that_is_too_long_loses_its_beginning_not_its_bos():

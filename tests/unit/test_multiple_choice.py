@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimistral import ModelConfig, MoEConfig, Transformer
+from minimistral import ModelConfig, MoEConfig, Transformer, load
 from minimistral.data import aligned_verses, bundled_texts
 from minimistral.multiple_choice import (
     RULES,
@@ -160,6 +160,29 @@ def test_a_seam_inside_a_token_moves_back_to_where_the_tokens_agree():
         continuation_ids(Bytes(), "x", "")
 
 
+def test_space_at_the_prompts_end_is_scored_with_every_choice():
+    tokenizer = load("tiny-mistral")[1]
+    for choice in ("foo", "12", "("):  # with the space before it, foo is one piece, and 12 three
+        given, scored = continuation_ids(tokenizer, "x = ", choice)
+        assert given == tokenizer.encode("x =") and given + scored == tokenizer.encode("x = " + choice)
+    assert continuation_ids(Bytes(), "x:\n\t", "c") == ([256, 120, 58], [10, 9, 99])
+    assert continuation_ids(Bytes(), " \n", "c") == ([256], [32, 10, 99])
+
+
+def test_nothing_to_read_to_score_or_to_choose_from_is_said():
+    model = small_model()
+    for pairs, batch_size in (([([], [1])], 1), ([([256], [])], 1), ([([256], [1])], 0)):
+        with pytest.raises(ValueError, match="a token or more to read"):
+            log_likelihoods(model, pairs, batch_size)
+    assert log_likelihoods(model, []) == []
+    with pytest.raises(ValueError, match="no choices"):
+        chosen(score(model, Bytes(), [Item("e", "k", "d", "x", (), 0)]))
+
+
+def test_a_single_choice_is_chosen_and_of_equals_the_first():
+    assert chosen([[Scored(-9.0, 1, 1)], [Scored(-2.0, 1, 1), Scored(-1.0, 1, 1), Scored(-1.0, 1, 1)]]) == [0, 1]
+
+
 def test_rules_rank_the_same_scores_differently():
     scored = [[Scored(-3.0, 1, 2), Scored(-4.0, 2, 2), Scored(-6.0, 2, 6)]]
     assert [chosen(scored, rule) for rule in RULES] == [[0], [1], [2]]
@@ -177,6 +200,10 @@ def test_letters_name_the_choices_in_their_order():
     item = lettered(QUESTIONS[0])
     assert item.prompt == "one two ...\n\nWhat comes next?\nA. three\nB. 3\nC. fo\nAnswer:"
     assert item.choices == (" A", " B", " C") and item.answer == 0
+    five = lettered(Item("f", "k", "d", "x", tuple("vwxyz"), 4))
+    assert five.prompt.endswith("\nE. z\nAnswer:") and five.choices[five.answer] == " E"
+    with pytest.raises(ValueError, match="27 choices"):
+        lettered(Item("g", "k", "d", "x", tuple(map(str, range(27))), 0))
 
 
 def test_shots_are_solved_items_of_the_same_kind_never_itself():
