@@ -10,12 +10,13 @@ from statistics import mean, median
 import nbformat
 import pytest
 
+from minimistral import ModelConfig
 from minimistral.lab.article_figures import figures
 from minimistral.lab.claims import VERDICTS, Claim, claims
 from minimistral.lab.stored_results import stored
 
 figures()
-from figures.tables import rows, score, scores  # noqa: E402
+from figures.tables import DATA, difference, rows, score, scores  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, 4) for path in sorted((ROOT / "chapters").glob("*.ipynb"))}
@@ -182,9 +183,7 @@ def outputs(cells: list) -> str:
 def everything(chapter: str) -> set[float]:
     """All numbers of a chapter: text, code, outputs, without its recap."""
     cells = [cell.source for cell in NOTEBOOKS[chapter].cells if not re.search(r"^## \d+ Recap", cell.source, re.M)]
-    every = re.compile(r"\d[\d,_]*(?:\.\d+)?(?:e-?\d+)?")
-    found = every.findall("\n".join([*cells, outputs(NOTEBOOKS[chapter].cells)]))
-    return {float(number.rstrip(",_").replace(",", "").replace("_", "")) for number in found}
+    return all_numbers("\n".join([*cells, outputs(NOTEBOOKS[chapter].cells)]))
 
 
 def settling(chapter: str, claim: str) -> list:
@@ -208,6 +207,90 @@ def test_numbers_in_a_recap_s_reasons_stand_in_the_ledger_or_are_computed_in_the
             if not stands_in(value, spelling, said):
                 strange.append(f"{id}: {spelling} in “{why}”")
     assert not strange, "\n".join(strange)
+
+
+EVERY = re.compile(r"\d[\d,_]*(?:\.\d+)?(?:e-?\d+)?")
+ABOUT_SCORES = re.compile(
+    r"MMLU|GSM8K|MATH\b|HumanEval|MBPP|NaturalQuestions|\bNQ\b|TriviaQA|HellaSwag|WinoGrande|PIQA|ARC|MT-Bench"
+    r"|\b(?:MHA|MQA|GQA)\b|billion|Qwen|Baichuan|Yi-34B|kexue"
+)
+SU = {49.4, 24.17, 23.16, 15.04, 13.54, 51.28, 39.27}  # kexue.fm/archives/9675: 8 times the length, no tuning
+# 11: from which size on activations have outliers, in billions (arXiv 2208.07339); 13: 25.5 GB among eight users
+ELSEWHERE = {"03": SU, "11": {6.7}, "13": {25.5 / 8}}
+QUIZZES = {path.stem: path for path in sorted((ROOT / "minimistral" / "lab").glob("questions/*.toml"))}
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "chapters" / "README.md",
+    ROOT / "book" / "index.md",
+    ROOT / "book" / "glossary.toml",
+]
+
+
+def all_numbers(text: str) -> set[float]:
+    return {float(number.rstrip(",_").replace(",", "").replace("_", "")) for number in EVERY.findall(text)}
+
+
+ALIASES = {"NQ": "NaturalQuestions|NQ", "MATH": "MATH|mathematics", "ARC-e": "ARC", "ARC-c": "ARC", "": "(?!)"}
+
+
+@cache
+def published(chapter: str) -> set[float]:
+    """Numbers of the claims that a chapter settles ("": of all), and what follows: weights, gaps of papers, errors."""
+    mine = [claim for claim in claims().values() if not chapter or chapter in claim.chapters]
+    found = {n for claim in mine for n in numbers(f"{claim.claim} {claim.truth} {claim.known}")}
+    for name in ("mistral-7b-v0.1", "mistral-7b-v0.3", "mixtral-8x7b-v0.1", "tiny-mistral", "tiny-mixtral"):
+        count = ModelConfig.preset(name).count_parameters()
+        found |= {count.total, count.total / 1e6, count.active, *count.parts.values()}
+    papers = [{(cell.benchmark, cell.model): cell.value for cell in scores(file)} for file in (M1, M2)]
+    apart = {cell: round(abs(papers[0][cell] - papers[1][cell]), 1) for cell in papers[0].keys() & papers[1].keys()}
+    found |= {max(apart.values()), max(gap for (name, _), gap in apart.items() if name not in ("NQ", "TriviaQA"))}
+    for name in ("HellaSwag", "WinoGrande"):
+        gap = difference(score(M2, name, "Llama 2 70B"), score(M2, name, "Mixtral 8x7B"))
+        found.add(round(gap.points / gap.standard_error, 2))
+    return found
+
+
+@cache
+def tables() -> list[tuple[re.Pattern, set[float]]]:
+    """The rows behind the figures: what a line must name for a row to account for its numbers, and the row's numbers."""
+    found = []
+    for file in DATA.glob("*.csv"):
+        for line in rows(file.name):
+            name = line.get("benchmark") or line.get("model", "").split("-")[0]
+            found.append((re.compile(rf"\b(?:{ALIASES.get(name, re.escape(name))})\b"), numbers_of_row(line)))
+    return found
+
+
+def numbers_of_row(line: dict[str, str]) -> set[float]:
+    return {n for column, cell in line.items() if column not in ("source_url", "source_table") for n in numbers(cell)}
+
+
+def strange_numbers(text: str, known: set[float]) -> list[str]:
+    """Decimals in lines about scores and sizes, and all numbers from a million up, that nothing known accounts for."""
+    found = []
+    for line in text.split("\n"):
+        said = known | {n for named, values in tables() if named.search(line) for n in values}
+        for value, spelling in numbers(line).items():
+            quoted = "." in spelling and ABOUT_SCORES.search(line)
+            large = 1e6 <= value < 1e13 and value not in (1e6, 1e9, 1e12)
+            if (quoted or large) and not stands_in(value, spelling, said):
+                found.append(f"{spelling} in “{line}”")
+    return found
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_scores_and_sizes_in_a_chapter_s_words_stand_in_ledger_tables_or_its_own_outputs(chapter):
+    own = all_numbers("\n".join([*code(chapter), outputs(NOTEBOOKS[chapter].cells)]))
+    words = [cell.source for cell in NOTEBOOKS[chapter].cells if cell.cell_type == "markdown"]
+    quizzes = [path.read_text(encoding="utf-8") for name, path in QUIZZES.items() if name[:2] == chapter]
+    known = published(chapter) | own | ELSEWHERE.get(chapter, set())
+    assert not (strange := strange_numbers("\n".join(words + quizzes), known)), "\n".join(strange)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_scores_and_sizes_on_a_first_page_stand_in_ledger_or_tables(page):
+    text = re.sub(r"(?s)```.*?```", "", page.read_text(encoding="utf-8"))
+    assert not (strange := strange_numbers(text, published(""))), "\n".join(strange)
 
 
 # ---- how we know -----------------------------------------------------------------------------------------------------
@@ -253,6 +336,17 @@ def test_how_a_claim_was_settled_and_its_cells_agree(claim: Claim):
     if claim.kind == "documents":
         assert not asserting, f"{claim.id} is settled by a cell in {asserting}: it is measured or counted"
     assert (claim.kind == "uncheckable") == (claim.verdict == "uncheckable")
+
+
+@pytest.mark.parametrize("claim", EACH_CLAIM)
+def test_the_ledger_names_all_chapters_that_settle_a_claim(claim: Claim):
+    """Each has a row in its recap, and where there is something to count or measure a tagged cell; no other chapter has."""
+    rest = {chapter: [cell.source for cell in NOTEBOOKS[chapter].cells] for chapter in NOTEBOOKS}
+    in_recap = {chapter for chapter, cells in rest.items() if re.search(rf"^\| {claim.id} \|", "\n".join(cells), re.M)}
+    tagged = {chapter for chapter in NOTEBOOKS if settling(chapter, claim.id)}
+    assert in_recap == set(claim.chapters)
+    if claim.kind in ("measured", "counted"):
+        assert tagged == set(claim.chapters)
 
 
 @pytest.mark.parametrize("claim", [each for each in EACH_CLAIM if each.values[0].stored])
