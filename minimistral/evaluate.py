@@ -25,8 +25,11 @@ def bits_a_byte(
     """What the model needs to write these texts down, in bits for each byte of UTF-8: lower is better.
 
     Each text is a document of its own, from bos to eos, read whole, `chunk` tokens at a time through the rolling cache.
-    ValueError where there is no text. Compares across tokenizers, with n-grams and with xz: all count the same bytes.
+    Compares across tokenizers, with n-grams and with xz: all count the same bytes. ValueError where there is no text, or
+    one text in place of several.
     """
+    if isinstance(texts, str):
+        raise ValueError("texts is one text, and each of its letters would count as one: give a list, [text].")
     nats = n_bytes = 0.0
     for text in show(texts):
         nats += negative_log_likelihood(model, tokenizer.encode(text, bos=True, eos=True), chunk)
@@ -57,16 +60,14 @@ def windowed_perplexity(
     """Perplexity of one text read in windows of `window` tokens, each `stride` further on; the first token is given.
 
     Every token is predicted once: by the first window that holds it, from at least window − stride + 1 tokens before it,
-    but at the text's beginning. stride = window (the default) is the cheap way, and the worst for the model: the first
-    tokens of each window are guessed from next to nothing. ValueError unless 1 ≤ stride ≤ window.
+    but at the text's beginning. The last window moves on by less, to where the text ends, as in lm_eval. stride = window
+    (the default) is the cheap way, and the worst for the model: the first tokens of each window are guessed from next to
+    nothing. ValueError unless 1 ≤ stride ≤ window.
     """
     stride = window if stride is None else stride
-    ids = torch.as_tensor(ids)
-    if ids.ndim != 1 or len(ids) < 2 or not 1 <= stride <= window:
-        raise ValueError(
-            f"give one text of two tokens or more and 1 ≤ stride ≤ window, not {tuple(ids.shape)}, {stride}, {window}."
-        )
-    ids = ids.to(model.tok_embeddings.weight.device)
+    ids = _one_text(model, ids)
+    if not 1 <= stride <= window or batch_size < 1:
+        raise ValueError(f"give 1 ≤ stride ≤ window and batch_size ≥ 1, not {stride}, {window}, {batch_size}.")
     window = min(window, len(ids) - 1)
     ends = [window, *range(window + stride, len(ids) - 1, stride)]  # each window predicts up to ids[end]
     rows = torch.stack([ids[end - window : end + 1] for end in ends])  # (windows, window + 1)
@@ -95,16 +96,25 @@ def in_chunks(model: Transformer, ids: Tensor | list[int], chunk: int = CHUNK) -
 
     ValueError for a text of fewer than two tokens, and for a chunk of none.
     """
-    ids = torch.as_tensor(ids)
-    if ids.ndim != 1 or len(ids) < 2 or chunk < 1:
-        raise ValueError(
-            f"give one text of two tokens or more and a chunk of 1 or more, not {tuple(ids.shape)}, {chunk}."
-        )
-    ids = ids.to(model.tok_embeddings.weight.device)
+    ids = _one_text(model, ids)
+    if chunk < 1:
+        raise ValueError(f"give a chunk of 1 token or more, not {chunk}.")
     cache = model.make_cache(1, len(ids))
     for start in range(0, len(ids) - 1, chunk):
         row = ids[start : start + chunk + 1]
         yield model(row[None, :-1], cache=cache)[0], row[1:]
+
+
+def _one_text(model: Transformer, ids: Tensor | list[int]) -> Tensor:
+    """The ids of one text, (T,), on the model's device. Also the last one, which is guessed and never read, must be known."""
+    if isinstance(ids, str):
+        raise ValueError("ids is a text: give its token ids, tokenizer.encode(text, bos=True).")
+    ids, size = torch.as_tensor(ids), model.config.vocab_size
+    if ids.ndim != 1 or len(ids) < 2:
+        raise ValueError(f"give one text of two tokens or more, not ids of shape {tuple(ids.shape)}.")
+    if not 0 <= ids.min() <= ids.max() < size:
+        raise ValueError(f"ids go from {ids.min()} to {ids.max()}. Token ids are whole numbers from 0 to {size - 1}.")
+    return ids.to(model.tok_embeddings.weight.device)
 
 
 def samples(

@@ -59,12 +59,12 @@ def compare(a: Sequence[bool], b: Sequence[bool]) -> Paired:
     >>> compare([True, True, False, True], [True, False, False, False]).only_a
     2
     """
-    if len(a) != len(b) or not a:
+    if len(a) != len(b) or len(a) == 0:
         raise ValueError(
             f"{len(a)} and {len(b)} answers: give both models' answers to the same questions, in one order."
         )
-    only_a = sum(x and not y for x, y in zip(a, b))
-    only_b = sum(y and not x for x, y in zip(a, b))
+    only_a = sum(bool(x) and not y for x, y in zip(a, b))
+    only_b = sum(bool(y) and not x for x, y in zip(a, b))
     n = len(a)
     difference = (only_a - only_b) / n
     variance = (only_a + only_b) / n - difference**2  # each pair gives +1, 0 or −1
@@ -89,8 +89,11 @@ def bootstrap(
 ) -> np.ndarray:
     """The statistic of `repeats` samples of the same size, drawn from the values with replacement, (repeats,).
 
-    Their standard deviation estimates the statistic's standard error, whatever the statistic is.
+    Their standard deviation estimates the statistic's standard error, whatever the statistic is. For two models on the same
+    questions give it the differences, question by question. ValueError without values.
     Source: B. Efron, Annals of Statistics 7 (1979) 1.
     """
     drawn, data = np.random.default_rng(seed), np.asarray(values)
+    if len(data) == 0:
+        raise ValueError("there are no values to draw from: give at least one.")
     return np.array([statistic(data[drawn.integers(len(data), size=len(data))]) for _ in range(repeats)])

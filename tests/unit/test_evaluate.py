@@ -77,6 +77,16 @@ def test_a_text_needs_two_tokens_in_one_row(ids):
         perplexity(small_model(), ids)
 
 
+def test_what_is_no_text_of_ids_is_said():
+    with pytest.raises(ValueError, match=r"give a list, \[text\]"):
+        bits_a_byte(small_model(), "one text", Bytes())
+    for measure in (perplexity, lambda model, ids: windowed_perplexity(model, ids, 2)):
+        with pytest.raises(ValueError, match="give its token ids"):
+            measure(small_model(), "one text")
+        with pytest.raises(ValueError, match="from 0 to 257"):
+            measure(small_model(), [1, 258])  # guessed only, never read
+
+
 def test_samples_follow_their_rule_and_the_report_shows_them():
     model, texts = small_model(), {"one": ["To be, or not to be, that is the question", "zzz"], "two": ["ab"]}
     found = samples(model, Bytes(), texts, prompt_tokens=6, new_tokens=5)
@@ -108,6 +118,6 @@ def test_one_window_over_the_whole_text_is_the_perplexity():
     model, ids = small_model(), [1, 2, 3, 4, 5]
     assert windowed_perplexity(model, ids, window=4) == pytest.approx(perplexity(model, ids), rel=1e-5)
     assert windowed_perplexity(guesses_evenly(), ids, 2, 1) == pytest.approx(258)
-    for bad in (dict(window=2, stride=3), dict(window=0), dict(window=2, stride=0)):
+    for bad in (dict(window=2, stride=3), dict(window=0), dict(window=2, stride=0), dict(window=2, batch_size=0)):
         with pytest.raises(ValueError, match="1 ≤ stride ≤ window"):
             windowed_perplexity(model, ids, **bad)

@@ -51,6 +51,22 @@ def test_pairs_need_the_same_questions():
         compare([True, False], [True])
 
 
+def test_arrays_compare_like_lists_and_nothing_is_refused():
+    a, b = np.array([True, True, False]), np.array([False, True, False])
+    assert compare(a, b) == compare(a.tolist(), b.tolist()) and type(compare(a, b).only_a) is int
+    assert compare([True], [False]).p_value == compare([True], [True]).p_value == 1
+    assert majority(np.array([2, 7, 7])) == 7
+    with pytest.raises(ValueError, match="no values"):
+        bootstrap([])
+
+
+def test_the_bootstrap_by_pairs_has_the_paired_error():
+    draw = np.random.default_rng(4)
+    a, b = draw.random(500) < 0.7, draw.random(500) < 0.6
+    differences = a.astype(float) - b.astype(float)
+    assert bootstrap(differences, repeats=2000).std() == pytest.approx(compare(a, b).standard_error, rel=0.06)
+
+
 def test_the_bootstrap_of_a_mean_has_its_standard_error():
     values = np.random.default_rng(3).normal(size=400)
     means = bootstrap(values, repeats=2000)
@@ -60,7 +76,8 @@ def test_the_bootstrap_of_a_mean_has_its_standard_error():
 
 
 @pytest.mark.parametrize(
-    ("p", "n_wrong", "votes", "spread"), [(0.4, 1, 8, 0), (0.4, 3, 8, 0), (0.4, 20, 5, 0.3), (0.1, 2, 4, 0.7)]
+    ("p", "n_wrong", "votes", "spread"),
+    [(0.4, 1, 8, 0), (0.4, 3, 8, 0), (0.4, 20, 5, 0.3), (0.1, 2, 4, 0.7), (0.2, 3, 100, 0.1)],
 )
 def test_votes_are_right_as_often_as_votes_that_are_cast(p, n_wrong, votes, spread):
     draw, won, repeats = random.Random(0), 0, 20_000
@@ -76,7 +93,10 @@ def test_the_ends_of_voting():
     assert vote_accuracy(0.3, 5, votes=1) == pytest.approx(0.3)
     assert vote_accuracy(0.3, 5, votes=8, spread=1) == 0.3
     assert vote_accuracy(0.0, 5) == 0 and vote_accuracy(1.0, 5) == 1
-    assert vote_accuracy(0.5, 1, votes=7) == pytest.approx(0.5)
+    assert [vote_accuracy(0.5, 1, votes=n) for n in (7, 499)] == pytest.approx([0.5, 0.5])
+    for spread in (1e-6, 1e-15):
+        assert vote_accuracy(0.3935, 3, 8, spread) == pytest.approx(vote_accuracy(0.3935, 3, 8), abs=1e-6)
+    assert vote_accuracy(0.3935, 3, 8, 1 - 1e-12) == pytest.approx(0.3935)
     with pytest.raises(ValueError, match="from 0 to 1"):
         vote_accuracy(39.35, 3)
 
