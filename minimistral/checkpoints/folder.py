@@ -56,8 +56,8 @@ def find_checkpoint(folder: Path, layout: str = "auto") -> Checkpoint:
     chosen = native if _is_pickle(hub.weights) and not _is_pickle(native.weights) else hub
     other = hub if chosen is native else native
     note = (
-        f"{folder} holds the model twice: reading {chosen.weights.files[0].name} with its {chosen.layout} names, "
-        f"not {other.weights.files[0].name}."
+        f"{folder} holds the model twice: reading {_first(chosen.weights).name} with its {chosen.layout} names, "
+        f"not {_first(other.weights).name}."
     )
     return Checkpoint(chosen.layout, chosen.config_file, chosen.weights, (note,))
 
@@ -105,7 +105,12 @@ def _numbered(folder: Path, present: set[str], stem: str, ending: str) -> tuple[
 
 
 def _is_pickle(weights: Weights) -> bool:
-    return not (weights.index or weights.files[0]).name.removesuffix(".index.json").endswith(".safetensors")
+    return not _first(weights).name.removesuffix(".index.json").endswith(".safetensors")
+
+
+def _first(weights: Weights) -> Path:
+    """The file that stands for all of them."""
+    return weights.index or weights.files[0]
 
 
 def _what_is_missing(folder: Path, present: set[str], layout: str) -> str:

@@ -258,6 +258,16 @@ def test_of_two_layouts_the_hub_is_read_and_one_line_says_so(both_layouts):
     assert_same_weights(native, {name: weight + 1 for name, weight in weights.items()})
 
 
+def test_of_two_layouts_the_hub_may_be_in_shards_behind_an_index(both_layouts):
+    """As v0.3 lies on the hub: three shards, their index, and the same weights a second time."""
+    folder, weights = both_layouts
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    placed = {name: "model-00001-of-00001.safetensors" for name in hub_state(random_model())}
+    write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": placed})
+    with pytest.warns(UserWarning, match="reading model.safetensors.index.json .* not consolidated.safetensors"):
+        assert_same_weights(load(folder)[0], weights)
+
+
 def test_two_layouts_that_disagree_are_refused_but_one_can_be_chosen(both_layouts):
     folder, weights = both_layouts
     write_json(folder / "params.json", PARAMS | {"rope_theta": 1e6})
