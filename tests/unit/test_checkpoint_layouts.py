@@ -262,7 +262,7 @@ def test_of_two_layouts_the_hub_may_be_in_shards_behind_an_index(both_layouts):
     """As v0.3 lies on the hub: three shards, their index, and the same weights a second time."""
     folder, weights = both_layouts
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
-    placed = {name: "model-00001-of-00001.safetensors" for name in hub_state(random_model())}
+    placed = dict.fromkeys(hub_state(random_model()), "model-00001-of-00001.safetensors")
     write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": placed})
     with pytest.warns(UserWarning, match="reading model.safetensors.index.json .* not consolidated.safetensors"):
         assert_same_weights(load(folder)[0], weights)
