@@ -123,7 +123,9 @@ class FileStore:
         slot.copy_(self._buffers[i], non_blocking=slot.is_cuda)
         if slot.is_cuda:
             self._sent[i] = torch.cuda.Event()
-            self._sent[i].record()
+            self._sent[i].record(
+                torch.cuda.current_stream(slot.device)
+            )  # the GPU of the slot need not be the current one
 
     def _read(self, key: Key, flat: Tensor) -> None:
         memory = memoryview(flat.numpy())

@@ -261,6 +261,8 @@ COMPILED = (
     look_up, normalise, project, attend, add_product, gate_and_up, route, chosen_gate_and_up, add_chosen_down,
     add_every_expert, linear, likeliest,
 )  # fmt: skip
+BY_ROWS_OR_NOT = (project, add_product, gate_and_up, linear)
+ALWAYS_BY_ROWS = (chosen_gate_and_up, add_chosen_down)
 
 
 # --- the decoder -----------------------------------------------------------------------------------------------------
@@ -274,7 +276,8 @@ class FastDecoder:
     Every step looks at all slots of the cache, empty or not: choose max_context as large as needed, not larger.
 
     compile: None compiles on a GPU; a text names another backend of torch.compile. by_rows: multiply single rows by
-    `Rows.products` (True) or by the library's product (False); None tries both on a GPU and keeps the faster.
+    `Rows.products` (True) or by the library's product (False); None tries both on a GPU and keeps the faster (of codes in
+    8 or 4 bits only the first: the library's product wants them written down as floats).
     """
 
     def __init__(
@@ -292,7 +295,6 @@ class FastDecoder:
         self._backend = (
             ("inductor" if on_gpu else None) if compile is None else "inductor" if compile is True else compile
         )
-        self._ways = [by_rows] if by_rows is not None else [True, False] if on_gpu and self._backend else [False]
         with torch.inference_mode(False), torch.no_grad():
             self._layers = []
             for layer in model.layers:
@@ -301,6 +303,9 @@ class FastDecoder:
                     torch.cuda.empty_cache()  # what was joined is free now, in pieces too small for the next
             self._embeddings, self._norm = model.tok_embeddings.weight.detach(), model.norm.weight.detach()
             self._head = join([model.tok_embeddings if model.output is None else model.output])
+            self._ways = [bool(by_rows)]
+            if by_rows is None and on_gpu and self._backend and batch_size == 1:  # several rows have one way only
+                self._ways = [True, False] if self._layers[0].wqkv.scale is None else [True]
             self._allocate(batch_size)
         self._steps: dict[tuple, Callable[[], None]] = {}
 
@@ -392,8 +397,10 @@ class FastDecoder:
     def _compiled(self, function: Callable, by_rows: bool) -> Callable:
         if not self._backend:
             return function
-        # Kernels made of a multiplication and a sum reach the memory's bandwidth only when their blocks are tuned.
-        options = {"coordinate_descent_tuning": True, "assert_indirect_indexing": False} if by_rows else None
+        # Kernels made of a multiplication and a sum reach the memory's bandwidth only when their blocks are tuned. Tuning
+        # takes seconds a kernel, so no other is; and those others are compiled once for both ways to multiply.
+        sums = function in ALWAYS_BY_ROWS or (by_rows and function in BY_ROWS_OR_NOT)
+        options = {"coordinate_descent_tuning": True, "assert_indirect_indexing": False} if sums else None
         if self._backend != "inductor":
             return torch.compile(function, fullgraph=True, dynamic=False, backend=self._backend)
         return torch.compile(function, fullgraph=True, dynamic=False, options=options)
@@ -443,12 +450,13 @@ class FastDecoder:
         """Seconds that a replay takes on the GPU, each from the same state."""
         tokens, positions = self.tokens.clone(), self.positions.clone()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        stream = torch.cuda.current_stream(self.device)  # an event goes to the current device's, unless told
+        start.record(stream)
         for _ in range(TRIAL):
             step()
             self.tokens.copy_(tokens)
             self.positions.copy_(positions)
-        end.record()
+        end.record(stream)
         end.synchronize()
         return start.elapsed_time(end) / 1e3 / TRIAL
 
@@ -477,7 +485,7 @@ class FastDecoder:
         if self.device.type != "cuda":
             return self._chosen[i].tolist
         sent = torch.cuda.Event()
-        sent.record()
+        sent.record(torch.cuda.current_stream(self.device))
 
         def wait() -> list[int]:
             sent.synchronize()

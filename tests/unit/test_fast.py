@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch._inductor.utils import run_and_get_code
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from minimistral import MoEConfig, generate, stream
-from minimistral.fast import FastDecoder, choose_tokens, fast_generate, fast_stream, join
+from minimistral.fast import COMPILED, FastDecoder, choose_tokens, fast_generate, fast_stream, join
 from minimistral.generation import read
 from minimistral.quantize import Int4Linear, Int8Linear, quantize_
 from minimistral.sampling import Sampling
@@ -246,6 +248,67 @@ def test_recording_and_trying_a_step_leave_the_text_as_it_is(random_model, monke
         with torch.no_grad():
             expected = model(tokens[:, None], cache=cache)[:, 0]
         assert_close(decoder.step(tokens), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_events_are_recorded_on_the_decoders_own_gpu_which_need_not_be_the_current_one(random_model, monkeypatch):
+    decoder = FastDecoder(random_model(), max_context=8)
+    decoder.device = torch.device("cuda", 1)
+    asked, recorded = [], []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: asked.append(device) or "its stream")
+    monkeypatch.setattr(NoStream, "record", lambda self, *args: recorded.append(args))
+    monkeypatch.setattr(torch.cuda, "Event", NoStream)
+    assert decoder._fetch(0)() == [0]
+    decoder._seconds(lambda: None)
+    assert asked == [decoder.device] * 2 and recorded == [("its stream",)] * 3
+
+
+def test_only_sums_over_rows_are_tuned(random_model, monkeypatch):
+    """Tuning takes seconds a kernel, so nothing else is; and what both ways share is compiled once, the same for both."""
+    decoder, tuned = FastDecoder(random_model(), compile="inductor", max_context=8), {True: set(), False: set()}
+    for by_rows in (True, False):
+        monkeypatch.setattr(
+            torch,
+            "compile",
+            lambda f, options, by_rows=by_rows, **how: options and tuned[by_rows].add(f.__name__),
+        )
+        for function in COMPILED:
+            decoder._compiled(function, by_rows)
+    always = {"chosen_gate_and_up", "add_chosen_down"}
+    assert tuned == {True: always | {"project", "add_product", "gate_and_up", "linear"}, False: always}
+
+
+class Elsewhere(TorchDispatchMode):
+    """Notes every operation that reads, makes or writes a tensor on the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.on_cpu = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        tensors = [part for part in tree_leaves((args, kwargs, result)) if isinstance(part, torch.Tensor)]
+        if any(tensor.device.type == "cpu" for tensor in tensors):
+            self.on_cpu.append(str(function))
+        return result
+
+
+@pytest.mark.parametrize("bits", [None, "int8", "int4"])
+@pytest.mark.parametrize("moe", [{}, MIXTURE], ids=["dense", "mixture"])
+def test_a_step_stays_on_its_device_and_never_asks_it_for_a_number(random_model, monkeypatch, moe, bits):
+    """Neither may be in a step that is recorded. The device is meta, which has no numbers: asked for one, it raises."""
+    monkeypatch.setattr("minimistral.fast._shared", lambda tensors: None)  # it compares addresses
+    model = random_model(EVEN, sliding_window=5, **moe)
+    if bits:
+        quantize_(model, bits)
+    model.to("meta")
+    for batch_size in (1, 3, 5):
+        for by_rows in (False, True):
+            decoder = FastDecoder(model, batch_size, 16, by_rows=by_rows)
+            for sampling in (Sampling(), Sampling(0.7), Sampling(0.7, 0.9, 5)):
+                with Elsewhere() as elsewhere:
+                    decoder._take_step(sampling)
+                assert elsewhere.on_cpu == []
+            assert decoder.logits.device.type == decoder.tokens.device.type == "meta"
 
 
 @pytest.mark.parametrize("how", [{}, SAMPLED], ids=["greedy", "drawn"])

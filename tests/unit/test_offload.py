@@ -280,3 +280,34 @@ def test_private_memory_is_the_budget_however_large_the_file(random_model, tmp_p
     )  # fmt: skip
     most, misses = map(int, result.stdout.split())
     assert misses > 32 and most < 4 * 3.1e6 + 10e6  # the slots, and some room
+
+
+class Slot:
+    """In the place of a tensor on the second GPU."""
+
+    is_cuda, device = True, torch.device("cuda", 1)
+
+    def copy_(self, source, non_blocking):
+        assert non_blocking
+
+
+def test_a_buffer_waits_for_its_copy_on_the_gpu_that_takes_it_which_need_not_be_the_current_one(tmp_path, monkeypatch):
+    path = tmp_path / "experts"
+    path.write_bytes(bytes(range(12)))
+    record = Record((("a", (12,), torch.uint8, 0),), 12)
+    store = FileStore({(0, 0): [Range(path, 0, 12)]}, record, torch.device("cpu"))
+    store._buffers, store._sent = [torch.zeros(12, dtype=torch.uint8) for _ in range(2)], [None, None]
+    seen = []
+
+    class Event:
+        def record(self, stream):
+            seen.append(stream)
+
+        def synchronize(self):
+            seen.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    for _ in range(3):
+        store.bring((0, 0), Slot())
+    assert seen == ["stream of cuda:1", "stream of cuda:1", "waited", "stream of cuda:1"]
