@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 
 import nbformat
 import pytest
@@ -325,6 +325,55 @@ def test_known_quotes_only_numbers_of_its_chapters_runs_and_tables(claim: Claim)
     )  # a chapter's times change with each run
     strange = [spelling for value, spelling in numbers(lasting).items() if not stands_in(value, spelling, said)]
     assert not strange, f"{strange} in what is known of {claim.id}"
+
+
+def said_of_stored_runs() -> list[tuple[str, str]]:
+    """Claim and phrase: each number and spread in `known` that rests on stored runs, computed from them again."""
+    cliff = [run["recall"] for run in stored("window_cliff")["runs"] if (run["n_layers"], run["window"]) == (4, 4)]
+    edge = [recall[12] for recall in cliff]
+    retrieval = stored("rope_retrieval")["runs"]
+    near, far, stretched = (
+        [mean(run[kind][0][places]) for run in retrieval]
+        for kind, places in (
+            ("unchanged", slice(0, 1)),
+            ("unchanged", slice(-2, None)),
+            ("interpolated", slice(-2, None)),
+        )
+    )
+    assert all(a - b > 0.2 for a, b in zip(near, far))
+    bits = {name: [run["scratch"][name] for run in sorted_by_seed("heads_conversion", name)] for name in HEADS}
+    spreads = []
+    for name in HEADS[1:]:
+        change = [a - b for a, b in zip(bits[name], bits["MHA"])]
+        spreads.append(f"{mean(change):+.3f} ± {2.36 * stdev(change) / len(change) ** 0.5:.3f}")
+    toy = {(run["kind"], run["task"]): run["mse"] for run in stored("routers_1d")["runs"]}
+    soft, apart = toy["soft blend", "line"], toy["separate, averaged", "line"]
+    before, frozen = toy["top-1 before", "distractor"], toy["top-1, frozen", "distractor"]
+    fewer = [sum(a < b for a, b in zip(*pair)) for pair in ((soft, apart), (before, frozen))]
+    return [
+        ("C34", f"each of {len(cliff)} models"), ("C34", f"at least {min(recall[11] for recall in cliff):.2f} of 2,000"),
+        ("C34", f"12 back in {mean(edge):.2f} ({min(edge):.2f} to {max(edge):.2f})"),
+        ("C36", f"{len(cliff)} of {len(cliff)} models name that farthest token in {min(edge):.2f} to {max(edge):.2f}"),
+        ("C46", f"{len(bits['MHA'])} pairs of seeds"), *(("C46", spread) for spread in spreads),
+        ("C50", f"{len(far)} of {len(far)} seeds"), ("C50", f"{mean(far):.2f} right in place of {mean(near):.2f}"),
+        ("C50", f"(seeds {min(far):.2f} to {max(far):.2f})"), ("C50", f"stretched: {mean(stretched):.2f}"),
+        ("C61", f"{fewer[0]} of {len(soft)} pairs (median {median(soft):.3f} against {median(apart):.3f})"),
+        ("C67", f"{fewer[1]} of {len(before)} pairs (median {median(before):.3f} against {median(frozen):.3f})"),
+    ]  # fmt: skip
+
+
+HEADS = ("MHA", "MQA", "MQA wide")
+
+
+def sorted_by_seed(name: str, kind: str) -> list[dict]:
+    return sorted((run for run in stored(name)["runs"] if kind in run["scratch"]), key=lambda run: run["seed"])
+
+
+def test_numbers_and_spreads_in_known_are_those_of_the_stored_runs():
+    phrases = said_of_stored_runs()
+    assert {claim for claim, _ in phrases} == {claim.id for claim in claims().values() if claim.stored}
+    for claim, phrase in phrases:
+        assert phrase in claims()[claim].known, f"{claim}: {phrase}"
 
 
 @pytest.mark.parametrize("claim", EACH_CLAIM)
