@@ -68,3 +68,18 @@ def test_the_picture_says_the_sentence_and_bad_names_are_listed():
         BenchmarkExplorer("Figure 2")
     with pytest.raises(ValueError, match="this table has MMLU"):
         BenchmarkExplorer(FIGURE_3, "Chess")
+
+
+def test_it_opens_only_in_states_that_its_controls_reach():
+    assert "1.38 times as many" in repr(BenchmarkExplorer(measure="mistakes"))
+    assert "Only Mistral Large" in repr(BenchmarkExplorer(protocol="not stated"))
+    assert BenchmarkExplorer(axis=65).start()["axis"] == 65  # the shortest bar, another team's 68.0, is longer
+    for bad, says in (
+        (dict(axis=90), "from 0 to 65"),
+        (dict(axis=-5), "from 0 to 65"),
+        (dict(measure="mistakes", axis=10), "from 0 to 0"),
+        (dict(measure="faults"), "'score' or 'mistakes'"),
+        (dict(protocol="9-shot"), "this benchmark has 'as in the figure', 'all that is published', '5-shot'"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            BenchmarkExplorer(**bad)

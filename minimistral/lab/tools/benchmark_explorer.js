@@ -69,7 +69,7 @@ function svg(state, data) {
 
 function render({ model, el }) {
   const { tables } = model.get("data"), data = { tables };
-  const most = (state) => Math.max(0, Math.floor(Math.min(...ofAll(state, data)) / 5 - 0.2) * 5); // leaves the shortest bar some length
+  const most = (state) => Math.max(0, Math.floor(Math.min(...ofAll(state, data)) / 5 - 0.2) * 5); // `furthest` in Python
   makeTool({
     model, el, name: "benchmark-explorer", say: sentence, draw: svg,
     controls: [

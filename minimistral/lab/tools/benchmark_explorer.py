@@ -1,7 +1,7 @@
 """Chapter 10's tool: published scores as bars, with the axis, the measure, the errors and the protocols in the reader's hand."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import import_module
 
@@ -81,6 +81,14 @@ def bars(state: State) -> list[Bar]:
     return sorted(found, key=lambda bar: -bar.value)
 
 
+def furthest(state: State) -> int:
+    """Where the bars may begin at most, so that the shortest keeps some length; mistakes always begin at 0."""
+    if state.measure == "mistakes":
+        return 0
+    shortest = min(bar.value for bar in results(state.table) if bar.benchmark == state.benchmark)
+    return max(0, math.floor(shortest / 5 - 0.2) * 5)
+
+
 def length(bar: Bar, state: State) -> float:
     """How long a bar is drawn, in points."""
     return (bar.value if state.measure == "score" else 100 - bar.value) - state.axis
@@ -141,13 +149,23 @@ class BenchmarkExplorer(BrowserTool):
 
     script = "benchmark_explorer.js"
 
-    def __init__(self, table: str = next(iter(TABLES)), benchmark: str | None = None, **changes):
+    def __init__(self, table: str = next(iter(TABLES)), benchmark: str | None = None, measure: str = "score",
+                 axis: int | None = None, errors: bool = False, protocol: str = AS_DRAWN):  # fmt: skip
         if table not in TABLES:
             raise ValueError(f"table={table!r}: the tool shows {', '.join(map(repr, TABLES))}.")
-        first = State(table, benchmark or benchmarks(table)[0], axis=40 if TABLES[table] == "mmlu.csv" else 0)
-        if first.benchmark not in benchmarks(table):
+        benchmark = benchmark or benchmarks(table)[0]
+        if benchmark not in benchmarks(table):
             raise ValueError(f"benchmark={benchmark!r}: this table has {', '.join(benchmarks(table))}.")
-        self.state = replace(first, **changes)
+        if measure not in ("score", "mistakes"):
+            raise ValueError(f"measure={measure!r}: the bars show 'score' or 'mistakes'.")
+        if axis is None:  # as the article's chart begins
+            axis = 40 if (TABLES[table], measure) == ("mmlu.csv", "score") else 0
+        self.state = State(table, benchmark, measure, axis, bool(errors), protocol)
+        if axis not in range(furthest(self.state) + 1):
+            raise ValueError(f"axis={axis!r}: here the bars begin at a whole number from 0 to {furthest(self.state)}.")
+        if protocol not in protocols(self.state):
+            offered = ", ".join(map(repr, protocols(self.state)))
+            raise ValueError(f"protocol={protocol!r}: this benchmark has {offered}.")
 
     def __repr__(self) -> str:
         return describe(self.state)
