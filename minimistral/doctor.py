@@ -82,7 +82,11 @@ def _device(torch) -> Finding:
         card = torch.cuda.get_device_properties(0)
         return Finding("device", f"{card.name}, {card.total_memory / GIB:.0f} GiB (cuda)", True)
     if torch.backends.mps.is_available():
-        return Finding("device", "Apple GPU (mps)", True)
+        from minimistral.apple import has_apple_gpu
+
+        if has_apple_gpu():
+            return Finding("device", "Apple GPU (mps)", True)
+        return Finding("device", f"the CPU: torch {torch.__version__} computes wrongly on this Apple GPU", None)
     return Finding("device", "the CPU: no GPU that torch can use; every chapter runs without one", True)
 
 

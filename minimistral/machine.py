@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from minimistral.apple import has_apple_gpu
 from minimistral.doctor import memory_bytes
 from minimistral.memory import available_bytes
 
@@ -70,13 +71,19 @@ def measured_bandwidth(device: torch.device) -> float:
         return matrix.nbytes / _best(lambda: torch.mv(matrix, vector))
     block = torch.ones(PROBE, dtype=torch.uint8, device=device)
     target = torch.empty_like(block)
-    return 2 * block.nbytes / _best(lambda: target.copy_(block), device)
+    times = 8  # one copy takes a tenth of a millisecond, and waiting for its end a good part of that again
+
+    def copies() -> None:
+        for _ in range(times):
+            target.copy_(block)
+
+    return 2 * times * block.nbytes / _best(copies, device)
 
 
 def _gpus(measure: bool, memory_total: int, memory_free: int) -> list[Gpu]:
     if torch.cuda.is_available():
         return [_cuda(i, measure) for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
+    if has_apple_gpu():
         bandwidth = measured_bandwidth(torch.device("mps")) if measure else None
         return [Gpu("Apple GPU", memory_total, memory_free, "mps", bandwidth, bandwidth)]
     return []
@@ -91,6 +98,8 @@ def _cuda(index: int, measure: bool) -> Gpu:
         pinned = torch.ones(PROBE, dtype=torch.uint8).pin_memory()
         target = torch.empty(PROBE, dtype=torch.uint8, device=device)
         transfer = PROBE / _best(lambda: target.copy_(pinned, non_blocking=True), device)
+        del target
+        torch.cuda.empty_cache()  # torch would keep what was measured with, and other processes may want it
     return Gpu(torch.cuda.get_device_name(device), total, free, "cuda", bandwidth, transfer)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from minimistral.apple import has_apple_gpu
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.doctor import memory_bytes
 from minimistral.generation import read
@@ -132,4 +133,4 @@ def _numbers(model: Transformer) -> str:
 def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "mps" if has_apple_gpu() else "cpu"
