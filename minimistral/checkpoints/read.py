@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from minimistral.apple import has_apple_gpu
 from minimistral.checkpoints.aside import aside
 from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.entry import FLOATS, Entry, Scratch
@@ -193,7 +194,7 @@ def _device(device: str | torch.device) -> torch.device:
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("mps" if has_apple_gpu() else "cpu")
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
