@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 
 import matplotlib
 
@@ -69,8 +70,9 @@ def legend(axes, look: Look, names: dict[str, str], places: tuple[float, ...], a
 
 
 def rounded(value: float, digits: int = 1) -> str:
-    """A number as the tables print it, with a real minus sign: −3.2."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    """A number as the tables print it, with a real minus sign: −3.2. A five goes up as in print: 9.95 is 10.0."""
+    exact = Decimal(str(float(value))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return str(exact).replace("-", "−")
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -115,8 +115,8 @@ def test_names_in_a_caption_are_code_on_a_page_and_words_in_a_terminal():
     picture = article_figure("heads").show()
     assert "<code>grouped_attention</code>" in picture.html() and "running grouped_attention on" in repr(picture)
     for figure in figures.article_figures():
-        picture = figure.show()
-        assert "`" not in picture.html() + repr(picture) and figure.caption().count("`") % 2 == 0
+        captioned = CaptionedPicture(picture, figure.caption())
+        assert "`" not in captioned.html() + repr(captioned) and figure.caption().count("`") % 2 == 0
     text = CaptionedPicture(picture, "a < b, `x<y>` & more")
     assert "a &lt; b, <code>x&lt;y&gt;</code> &amp; more" in text.html() and "a < b, x<y> & more" in repr(text)
 
@@ -229,6 +229,9 @@ def test_a_difference_knows_what_it_cannot_tell():
 def test_numbers_are_written_with_a_real_minus():
     assert [signed(v) for v in (0.7, -3.2, 0.04, -0.04, 0)] == ["+0.7", "−3.2", "0.0", "0.0", "0.0"]
     assert rounded(-1.25, 2) == "−1.25"
+    assert [rounded(v) for v in (9.95, 20.15, 32.65, 49.35, 49.3, 0, 1e-9)] == [
+        "10.0", "20.2", "32.7", "49.4", "49.3", "0.0", "0.0",
+    ]  # fmt: skip
 
 
 def test_the_two_papers_agree_on_llama_2_but_for_two_benchmarks():
