@@ -37,7 +37,9 @@ def joined(patience: timedelta | None = None) -> Iterator[None]:
         return
     if int(os.environ["LOCAL_RANK"]) < torch.cuda.device_count():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" now means this one
-    dist.init_process_group(timeout=patience)  # gloo for the CPU, NCCL for GPUs
+    # Named, since torch by itself takes the one for the machine's accelerator, and then cannot send what lies on the CPU.
+    on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=patience)
     try:
         yield
         dist.barrier()

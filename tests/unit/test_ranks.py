@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimistral import ModelConfig, MoEConfig, Transformer, load
+from minimistral import ModelConfig, MoEConfig, Transformer, load, ranks
 from minimistral.moe import balance_loss, expert_share
 from minimistral.resume import FILE_NAME, LOG_NAME
 from minimistral.train import TrainConfig, train
@@ -179,3 +179,27 @@ def test_the_command_trains_under_torchrun_and_writes_one_model(tmp_path):
     (tmp_path / "recipe.toml").write_text(odd.replace('"run"', '"other"'))
     done = torchrun(["-m", "minimistral", "train", "recipe.toml"], cwd=tmp_path)
     assert done.returncode != 0 and "batch_size=3 does not divide among 2 processes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "has_gpu, has_nccl, backend",
+    [(True, True, "cpu:gloo,cuda:nccl"), (True, False, "gloo"), (False, False, "gloo")],
+    ids=["Linux with a GPU", "Windows with a GPU", "no CUDA, or an Apple GPU"],
+)
+def test_what_lies_on_the_cpu_can_be_sent_whatever_the_machine_has(monkeypatch, has_gpu, has_nccl, backend):
+    """Left to itself, torch takes the one backend of the accelerator: objects, and a model on the CPU, then cannot be sent."""
+    asked = []
+    for name, value in (
+        ("is_torchelastic_launched", lambda: True),
+        ("is_initialized", lambda: False),
+        ("is_nccl_available", lambda: has_nccl),
+        ("init_process_group", lambda *args, **how: asked.append(args)),
+        ("barrier", lambda: None),
+        ("destroy_process_group", lambda: None),
+    ):
+        monkeypatch.setattr(torch.distributed, name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with ranks.joined():
+        pass
+    assert asked == [(backend,)]
