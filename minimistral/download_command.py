@@ -1,9 +1,11 @@
 """What `minimistral download` shows and asks; the work is done in checkpoints/hub.py."""
 
 import re
+import shlex
 import sys
 from collections.abc import Callable
 
+from minimistral.checkpoints.filling import in_bytes
 from minimistral.checkpoints.hub import download
 from minimistral.checkpoints.hub_client import Hub
 from minimistral.checkpoints.known_models import KNOWN_MODELS
@@ -56,9 +58,9 @@ def get(
     if is_only_asked:
         return "Nothing was fetched."
     if not checked.is_done:
-        if not agreed(f"Fetch {checked.n_missing / 1e9:.2f} GB to {checked.target}?"):
+        if not agreed(f"Fetch {in_bytes(checked.n_missing)} to {checked.target}?"):
             return "Nothing was fetched."
         download(model, to, layers, hub=Hub(say=say), progress=sys.stderr.isatty())
     if layers is None:
-        return f"The model is in {checked.target}. Try it: minimistral chat {checked.target}"
+        return f"The model is in {checked.target}. Try it: minimistral chat {shlex.quote(str(checked.target))}"
     return f"The layers are in {checked.target}. In Python: load({str(checked.target)!r}, layers={layers})"

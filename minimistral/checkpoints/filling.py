@@ -88,12 +88,13 @@ class Filling:
     def part(self, name: str, key: str) -> Path:
         """Where the file grows; what another key left behind goes."""
         mine = self._part(name, key)
-        for other in self.folder.glob(f"{name}.*.part*"):
-            if not other.name.startswith(mine.name):
-                other.unlink()
-        stray = self.folder / name  # stopped between two lines of `keep`: it is only not yet in the record
-        if stray.exists() and name not in self.record.files and not mine.exists():
-            stray.replace(mine)
+        with to_disk(mine):
+            for other in self.folder.glob(f"{name}.*.part*"):
+                if not other.name.startswith(mine.name):
+                    other.unlink()
+            stray = self.folder / name  # stopped between two lines of `keep`: it is only not yet in the record
+            if stray.exists() and name not in self.record.files and not mine.exists():
+                stray.replace(mine)
         return mine
 
     def _part(self, name: str, key: str) -> Path:
@@ -130,9 +131,12 @@ class Filling:
                     self.target.rmdir()  # it is empty
                 self.folder.rename(self.target)
             else:
-                for name in (*new, RECORD):  # the record last: it says that all the others are there
-                    if (self.folder / name).exists():
-                        (self.folder / name).replace(self.target / name)
+                moved = [name for name in (*new, RECORD) if (self.folder / name).exists()]
+                # Stopped in between, the old record must still be right: it lets go of what is about to be replaced.
+                self.old.files = {name: file for name, file in self.old.files.items() if name not in moved}
+                self.old.write(self.target)
+                for name in moved:  # the record last: it says that all the others are there
+                    (self.folder / name).replace(self.target / name)
                 self.folder.rmdir()
                 flush(self.target)
             flush(self.target.parent)
@@ -189,7 +193,8 @@ class Growing:
         self.hasher.update(chunk)
         self.n += len(chunk)
         if self.careful and self.n - self.n_safe >= SAFE_EVERY:
-            self._make_safe()
+            with to_disk(self.path):
+                self._make_safe()
 
     def close(self) -> None:
         """Whatever happened: what has come stays."""
@@ -248,17 +253,26 @@ def to_disk(path: Path) -> Iterator[None]:
 
 def beside(target: Path) -> Path:
     """The work folder, on the same disk: a rename across disks is a copy, and not atomic."""
-    return target.with_name(f".{target.name}.download")
+    return target.parent / f".{target.name}.download"
+
+
+def in_bytes(n: int) -> str:
+    """A number of bytes as people say it.
+
+    >>> in_bytes(14_483_464_192), in_bytes(270_000)
+    ('14.48 GB', '0.3 MB')
+    """
+    return f"{n / 1e9:.2f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"
 
 
 def existing(path: Path) -> Path:
     """The nearest folder that is there already."""
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))
 
 
 def _free(path: Path) -> str:
-    return f"{shutil.disk_usage(existing(path)).free / 1e9:.2f} GB free"
+    return f"{in_bytes(shutil.disk_usage(existing(path)).free)} free"
 
 
 def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+    return path.stat().st_size if os.path.isfile(path) else None

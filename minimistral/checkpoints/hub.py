@@ -19,13 +19,13 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from minimistral.checkpoints.catalog import read_catalog
-from minimistral.checkpoints.errors import CheckpointError, listed
-from minimistral.checkpoints.filling import Filling, Growing, existing, locked, read_record
+from minimistral.checkpoints.errors import CheckpointError, listed, naming
+from minimistral.checkpoints.filling import Filling, Growing, existing, in_bytes, locked, read_record
 from minimistral.checkpoints.folder import find_checkpoint
 from minimistral.checkpoints.hub_client import Hub, Listing, RemoteFile, hub_library
 from minimistral.checkpoints.json_files import read_json
 from minimistral.checkpoints.known_models import repo_of
-from minimistral.checkpoints.parts import PartFile, PartPlan, plan_part
+from minimistral.checkpoints.parts import PartFile, PartPlan, plan_part, read_config_of, read_index_of
 from minimistral.checkpoints.place import files_worth_having
 from minimistral.checkpoints.read import chosen_layers
 
@@ -65,19 +65,23 @@ def download(
     """The folder with a model, fetched if it is not there: a known model's name or a hub id.
 
     to: the folder to make; default: in Hugging Face's own (HF_HOME), under minimistral. layers: only these, as `load`
-    takes them; a folder that has some gets the others. CheckpointError says what was asked, what came and what to do.
+    takes them; a folder that has some gets the others. revision: a commit, branch or tag. CheckpointError says what was
+    asked, what came and what to do.
     """
     hub = hub or Hub(endpoint=endpoint, token=token, say=_say)
     repo = repo_of(model)
     target = place_of(repo, to, layers)
-    if is_here(target, repo, layers):
+    if is_here(target, repo, layers, revision):
         return target
     refuse_place(target, repo, layers)
-    order = make_order(hub, repo, layers, revision)
+    order = make_order(hub, hub.listing(repo, revision), layers)
     with locked(target, hub.say):
-        if is_here(target, repo, layers):  # another process was quicker
+        if is_here(target, repo, layers, revision):  # another process was quicker
             return target
+        refuse_place(target, repo, layers)  # or it put something else there
         _refuse_another_version(target, order)
+        if is_here(target, repo, layers):  # of the revision that was asked for, by another name
+            return target
         _refuse_small_disk(target, order)
         filling = Filling(target, repo, order.listing.commit)
         title = repo.split("/")[-1]
@@ -121,10 +125,12 @@ def place_of(repo: str, to: str | os.PathLike | None = None, layers: int | Seque
     return Path(hub_library("constants").HF_HOME).expanduser() / "minimistral" / name
 
 
-def is_here(target: Path, repo: str, layers: int | Sequence[int] | None = None) -> bool:
-    """Whether the folder holds what is asked for, all of it. No network."""
+def is_here(target: Path, repo: str, layers: int | Sequence[int] | None = None, revision: str | None = None) -> bool:
+    """Whether the folder holds what is asked for, all of it. No network, so of revisions only commits are known."""
     record = read_record(target)
     if record is None or record.model.lower() != repo.lower() or not record.is_whole(target):
+        return False
+    if revision not in (None, record.commit):
         return False
     if record.layers is None:
         return True
@@ -132,12 +138,23 @@ def is_here(target: Path, repo: str, layers: int | Sequence[int] | None = None) 
 
 
 def refuse_place(target: Path, repo: str, layers: int | Sequence[int] | None = None) -> None:
-    """CheckpointError where the folder holds something else, which is never touched."""
+    """CheckpointError where the folder holds something else, which is never touched, or cannot be made."""
+    parent = existing(target.parent)  # the work folder is beside the target, and takes its place by a rename
+    if not parent.is_dir():
+        raise CheckpointError(f"{target}: {parent} is a file. Choose another place: --to, or to=….")
+    _refuse_closed(parent, target)
+    if target.parent == target or os.path.ismount(target):
+        raise CheckpointError(
+            f"{target}: is where a disk begins, and the model wants a folder on it. Choose one, such as "
+            f"{target / repo.split('/')[-1]}: --to, or to=…."
+        )
     if not os.path.lexists(target):
         return
     if not target.is_dir():
         raise CheckpointError(f"{target}: is a file, and a model is a folder. Choose another place: --to, or to=….")
-    if not (names := sorted(path.name for path in target.iterdir())):
+    with naming(target):
+        names = sorted(path.name for path in target.iterdir())
+    if not names:
         return
     record = read_record(target)
     if record is None:
@@ -153,21 +170,32 @@ def refuse_place(target: Path, repo: str, layers: int | Sequence[int] | None = N
             f"{target}: was {held} {record.model}, and a file has gone or changed its size since. Remove the folder, and "
             "run the same again."
         )
+    _refuse_closed(target, target)
 
 
-def make_order(hub: Hub, repo: str, layers: int | Sequence[int] | None = None, revision: str | None = None) -> Order:
-    """Asks the hub what there is, and chooses; of a part the headers are read too."""
-    listing = hub.listing(repo, revision)
-    names = files_worth_having(sorted(listing.files))
+def _refuse_closed(folder: Path, target: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CheckpointError(f"{target}: this user may not write in {folder}. Choose another place: --to, or to=….")
+
+
+def make_order(hub: Hub, listing: Listing, layers: int | Sequence[int] | None = None) -> Order:
+    """Chooses from what the hub has; reads the config, and the index or a part's headers. CheckpointError where `load`
+    would refuse what comes."""
+    repo, names = listing.repo, files_worth_having(sorted(listing.files))
     if layers is not None:
         plan = plan_part(hub, listing, layers)
         small = [listing.files[name] for name in names if name.startswith("tokenizer")]
         return Order(listing, (*small, *plan.files, plan.config), plan)
-    if not any(name.endswith((".safetensors", ".bin", ".pt", ".pth")) for name in names):
+    weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth"))]
+    if not weights:
         raise CheckpointError(
-            f"{repo}: holds no weights in a layout that this library reads. The hub lists "
+            f"{repo}: holds no weights, with their config, in a layout that this library reads. The hub lists "
             f"{listed(sorted(listing.files), most=12)}."
         )
+    read_config_of(hub, listing, "native" if weights[0].startswith("consolidated") else "hub")
+    if index := next((name for name in names if name.endswith(".index.json")), None):
+        placed = set(read_index_of(hub, listing, index).values())  # others are of an earlier version, cut otherwise
+        names = [name for name in names if name not in weights or name in placed]
     # Nothing can be mistaken for a model before its index and its config are there.
     names.sort(key=lambda name: (name in ("config.json", "params.json"), name.endswith(".index.json")))
     return Order(listing, tuple(listing.files[name] for name in names))
@@ -252,11 +280,16 @@ def _publish(filling: Filling, order: Order) -> None:
 
 def _refuse_another_version(target: Path, order: Order) -> None:
     """Layers of two versions of a model would make a third one that nobody trained."""
-    old = read_record(target)
-    if old is None or order.part is None:
+    old, files = read_record(target), order.listing.files
+    if old is None or old.commit == order.listing.commit:
         return
-    for name, hash_now in order.part.sources.items():
-        if old.sources.get(name, hash_now) != hash_now:
+    if old.layers is None:
+        raise CheckpointError(
+            f"{target}: holds commit {old.commit[:12]} of {old.model}, and {order.listing.commit[:12]} is asked for. Choose "
+            "another folder: --to, or to=…."
+        )
+    for name, hash_then in old.sources.items():
+        if name not in files or files[name].hash != hash_then:
             raise CheckpointError(
                 f"{target}: its layers are from commit {old.commit[:12]} of {old.model}, and {name} has changed on the hub "
                 f"since. Pass revision='{old.commit}' for more layers of that one, or choose another folder."
@@ -267,8 +300,8 @@ def _refuse_small_disk(target: Path, order: Order) -> None:
     free, needed = shutil.disk_usage(existing(target)).free, order.n_missing(target)
     if free < needed + SPARE:
         raise CheckpointError(
-            f"{target}: {needed / 1e9:.2f} GB are still to come, and its disk has {free / 1e9:.2f} GB free. Make room, or "
-            "choose another disk: --to, or to=…."
+            f"{target}: {in_bytes(needed)} are still to come, and its disk has {in_bytes(free)} free, of which "
+            f"{in_bytes(SPARE)} should stay so. Make room, or choose another disk: --to, or to=…."
         )
 
 

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from minimistral.checkpoints.errors import CheckpointError, listed
 from minimistral.checkpoints.json_files import MAX_JSON_BYTES
 
-RETRIED = {408, 425, 429, 500, 502, 503, 504}  # statuses that another try may cure
+RETRIED = {408, 425, 429, *range(500, 600)}  # statuses that another try may cure
+LIST = "its list of files"
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,17 @@ class Hub:
     def headers(self) -> dict[str, str]:
         """With the token, and no compression: a compressed stream has no byte ranges."""
         headers = hub_library("utils").build_hf_headers(token=self.token, library_name="minimistral")
+        token = headers.get("authorization", "")
+        if not (token.isascii() and token.isprintable()):
+            raise CheckpointError(
+                "The token for the hub (HF_TOKEN, or what `hf auth login` keeps) holds characters that no token has. Copy it "
+                f"anew from {self.endpoint}/settings/tokens."
+            )
         return headers | {"Accept-Encoding": "identity"}
 
     def listing(self, repo: str, revision: str | None = None) -> Listing:
         """The model's files at `revision` (default: the newest), their sizes and hashes."""
+        self.headers()  # a token that cannot be sent is told before anything is
         api = hub_library().HfApi(endpoint=self.endpoint, token=self.token, library_name="minimistral")
 
         def ask() -> Any:
@@ -100,9 +108,9 @@ class Hub:
                     f"{repo}: {self.endpoint} does not answer as a hub does ({_line(error)})."
                 ) from error
             except Exception as error:
-                self._raise(error, repo, "its list of files")
+                self._raise(error, repo, LIST)
 
-        info = self._patiently(ask, f"{repo}: its list of files", tries=min(self.tries, 3))
+        info = self._patiently(ask, f"{repo}: {LIST}", tries=min(self.tries, 3))
         if not isinstance(info.sha, str) or not info.siblings:
             raise CheckpointError(f"{repo}: {self.endpoint} does not answer as a hub does: no commit or no files.")
         files = {s.rfilename: _remote_file(repo, s) for s in info.siblings if "/" not in s.rfilename}
@@ -123,14 +131,14 @@ class Hub:
             raise CheckpointError(
                 f"{listing.repo}: {has} {name}; the hub lists {listed(sorted(listing.files), most=12)}."
             )
-        data = self.read(listing, file)
-        hasher = file.hasher()
-        hasher.update(data)
-        if hasher.hexdigest() != file.hash:
-            raise CheckpointError(
-                f"{listing.repo}: {name} came with other bytes than the hub lists. Run the same again."
-            )
-        return data
+        for _ in range(2):
+            data, hasher = self.read(listing, file), file.hasher()
+            hasher.update(data)
+            if hasher.hexdigest() == file.hash:
+                return data
+        raise CheckpointError(
+            f"{listing.repo}: {name} came twice with other bytes than the hub lists. Try another connection, or later."
+        )
 
     def stream(
         self, listing: Listing, file: RemoteFile, start: int, end: int, write: Callable[[bytes], object]
@@ -175,10 +183,8 @@ class Hub:
         if status not in (200, 206):
             response.read()
             raise refusal(response, listing.repo, file.name, self)
-        hops = [*response.history, response]  # a renamed model redirects on the hub before it redirects to the CDN
-        etag = next((hop.headers["X-Linked-Etag"] for hop in hops if "X-Linked-Etag" in hop.headers), "")
-        etag = etag.removeprefix("W/").strip('"')
-        if file.sha256 and etag and etag != file.sha256:
+        etag = _stated_hash(response, self.endpoint)
+        if file.sha256 and len(etag) == len(file.sha256) and etag != file.sha256:
             raise CheckpointError(
                 f"{what}: has changed on the hub: its hash was {file.sha256[:12]}… in the list of files and is "
                 f"{etag[:12]}… now. Run the same again: it begins with the new list."
@@ -235,6 +241,8 @@ class Hub:
             ) from error
         if response is not None:
             raise refusal(response, repo, what, self) from error
+        if isinstance(error, http.DecodingError):
+            raise TryAgain(f"{self.endpoint} sent what cannot be unpacked") from error
         if isinstance(error, http.TimeoutException):
             raise TryAgain(f"{self.endpoint} sent nothing for {self.timeout:g} s") from error
         if isinstance(error, http.TransportError) and not isinstance(error, http.UnsupportedProtocol):
@@ -267,6 +275,11 @@ def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | 
         return CheckpointError(f"{repo}: {text}")
     if status == 401 and hub.has_token:
         return CheckpointError(f"{repo}: the hub does not take your token ({status}). Make a new one: `hf auth login`.")
+    if code == "RevisionNotFound" and what != LIST:
+        return CheckpointError(
+            f"{repo}: has changed on the hub while it was fetched, and what was listed is gone. Run the same again: it begins "
+            f"with the new list.{quoted}"
+        )
     if code == "RevisionNotFound":
         return CheckpointError(f"{repo}: has no such revision.{quoted}")
     if code == "EntryNotFound":
@@ -275,7 +288,8 @@ def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | 
         return CheckpointError(
             f"{repo}: there is no such model on {hub.endpoint}, or it is private and needs a token ({status}). Check the name."
         )
-    return CheckpointError(f"{repo}: asked for {what}, and {hub.endpoint} answered {status}.{quoted}")
+    advice = f" Does the model, or your token, want a permission? See {page}." if status == 403 else ""
+    return CheckpointError(f"{repo}: asked for {what}, and {hub.endpoint} answered {status}.{quoted}{advice}")
 
 
 def _gave_up(error: TryAgain, failures: int, is_kept: bool) -> str:
@@ -297,6 +311,15 @@ def _asked_wait(headers: Any) -> float | None:
             return None
     found = re.search(r"\br=0\s*;\s*t=(\d{1,6})", headers.get("RateLimit", ""))
     return float(found[1]) if found else None
+
+
+def _stated_hash(response: Any, endpoint: str) -> str:
+    """The hash that the hub states with a file: X-Linked-Etag on its way to the CDN, else its own ETag; "" if none."""
+    hops = [*response.history, response]  # a renamed model redirects on the hub before it redirects to the CDN
+    stated = [hop.headers["X-Linked-Etag"] for hop in hops if "X-Linked-Etag" in hop.headers]
+    if not stated and str(response.url).startswith(f"{endpoint}/"):
+        stated = [response.headers.get("ETag", "")]
+    return stated[0].removeprefix("W/").strip('"') if stated else ""
 
 
 def _content_range(text: str | None) -> tuple[int | None, int | None]:
@@ -324,7 +347,12 @@ def _remote_file(repo: str, sibling: Any) -> RemoteFile:
     size = sibling.lfs.size if sibling.lfs else sibling.size
     if not isinstance(size, int):
         raise CheckpointError(f"{repo}: the hub's list of files does not say how large {sibling.rfilename} is.")
-    return RemoteFile(sibling.rfilename, size, sibling.lfs.sha256 if sibling.lfs else None, sibling.blob_id)
+    file = RemoteFile(sibling.rfilename, size, sibling.lfs.sha256 if sibling.lfs else None, sibling.blob_id)
+    if not file.hash:
+        raise CheckpointError(
+            f"{repo}: the hub's list of files has no hash of {file.name}, so it could not be verified."
+        )
+    return file
 
 
 def hub_library(part: str = "") -> Any:

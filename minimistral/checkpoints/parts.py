@@ -21,6 +21,7 @@ from minimistral.checkpoints.json_files import MAX_JSON_BYTES, parse_json
 from minimistral.checkpoints.match import layer_of
 from minimistral.checkpoints.read import chosen_layers
 from minimistral.checkpoints.safetensors_file import tensor_ranges
+from minimistral.config import ModelConfig
 
 FIRST_READ = 2**17  # bytes: longer than the headers of the 7B's files, so one request is enough
 STEMS = {"model": "hub", "consolidated": "native"}  # in order of preference
@@ -79,15 +80,14 @@ class PartPlan:
 
 def plan_part(hub: Hub, listing: Listing, layers: int | Sequence[int]) -> PartPlan:
     """Reads config, index and headers of the files concerned, some 100 kB; CheckpointError where no part can be had."""
-    stem = next((stem for stem in STEMS if _weights(listing, stem)), None)
+    stem = next((s for s in STEMS if CONFIG_FILES[STEMS[s]][0] in listing.files and _weights(listing, s)), None)
     if stem is None:
         raise CheckpointError(
-            f"{listing.repo}: has no safetensors files, and only their tensors can be fetched one by one. Download the "
-            "whole model, or take a model that has them."
+            f"{listing.repo}: has no safetensors files with their config, and only tensors of such files can be fetched one "
+            "by one. Download the whole model, or take a model that has them."
         )
-    config_name, read = CONFIG_FILES[STEMS[stem]]
-    data = hub.read_small(listing, config_name)
-    n_layers = _n_layers(listing, config_name, read, data)
+    config_name = CONFIG_FILES[STEMS[stem]][0]
+    n_layers = read_config_of(hub, listing, STEMS[stem]).n_layers
     chosen = chosen_layers(layers, n_layers)
     places = _places(hub, listing, stem, chosen)
     files = [_part_file(name, places[name]) for name in sorted(places)]
@@ -98,12 +98,14 @@ def _weights(listing: Listing, stem: str) -> bool:
     return f"{stem}.safetensors.index.json" in listing.files or f"{stem}.safetensors" in listing.files
 
 
-def _n_layers(listing: Listing, name: str, read: Any, data: bytes) -> int:
-    """The config is checked as `load` will: better now than after the download."""
+def read_config_of(hub: Hub, listing: Listing, layout: str) -> ModelConfig:
+    """The config on the hub, checked as `load` will: better now than after the download."""
+    name, read = CONFIG_FILES[layout]
+    data = hub.read_small(listing, name)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_bytes(data)
         try:
-            return read(Path(folder) / name).config.n_layers
+            return read(Path(folder) / name).config
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(folder, listing.repo)) from error
 
@@ -111,15 +113,10 @@ def _n_layers(listing: Listing, name: str, read: Any, data: bytes) -> int:
 def _places(hub: Hub, listing: Listing, stem: str, layers: list[int]) -> dict[str, list[tuple]]:
     """For each file of ours the tensors in it: (remote file, start, end, name, dtype, shape), checked to be complete."""
     index_name = f"{stem}.safetensors.index.json"
-    if index_name in listing.files:
-        placed, _ = index_of(
-            index := Path(listing.repo) / index_name, parse_json(index, hub.read_small(listing, index_name))
-        )
+    placed = wanted = {}
+    if f"{stem}.safetensors" not in listing.files:  # where there is one file, it is what `load` reads
+        placed = read_index_of(hub, listing, index_name, layers)
         wanted = {name: file for name, file in placed.items() if layer_of(name) in (None, *layers)}
-    else:
-        placed = wanted = {}
-    if unlisted := sorted(set(wanted.values()) - listing.files.keys()):
-        raise CheckpointError(f"{listing.repo}: {index_name} names {unlisted[0]}, which the hub does not list.")
     places: dict[str, list[tuple]] = {}
     for file_name in sorted(set(wanted.values())) or [f"{stem}.safetensors"]:
         file = listing.files[file_name]
@@ -139,6 +136,15 @@ def _places(hub: Hub, listing: Listing, stem: str, layers: list[int]) -> dict[st
     if absent := [i for i in layers if f"{stem}-layer-{i:05}.safetensors" not in places]:
         raise CheckpointError(f"{listing.repo}: its {stem} files hold no tensor of layer {absent[0]}.")
     return places
+
+
+def read_index_of(hub: Hub, listing: Listing, name: str, layers: Sequence[int] | None = None) -> dict[str, str]:
+    """Tensor name to file name of an index on the hub; CheckpointError where a file (for `layers`) is not there."""
+    placed, _ = index_of(index := Path(listing.repo) / name, parse_json(index, hub.read_small(listing, name)))
+    wanted = {file for tensor, file in placed.items() if layers is None or layer_of(tensor) in (None, *layers)}
+    if unlisted := sorted(wanted - listing.files.keys()):
+        raise CheckpointError(f"{listing.repo}: {name} names {unlisted[0]}, which the hub does not list.")
+    return placed
 
 
 def _header(hub: Hub, listing: Listing, file: RemoteFile) -> dict[str, tuple[int, int, dict[str, Any]]]:

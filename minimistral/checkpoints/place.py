@@ -49,14 +49,18 @@ def _from_hub(model: str, layers: int | Sequence[int] | None) -> Path:
 
 
 def files_worth_having(files: list[str]) -> list[str]:
-    """Of a repository's files those that one complete layout needs: never the same weights twice."""
+    """Of a repository's files those that one complete layout needs, the one that `load` reads: never weights twice."""
     wanted = [name for name in files if re.fullmatch(r"(params|config|tokenizer)\.json|tokenizer\.model(\.v\d)?", name)]
-    for pattern in (
-        r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?",
-        r"consolidated.*\.safetensors(\.index\.json)?",
-        r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?",
-        r"consolidated.*\.pth?",
+    for config, pattern in (
+        ("config.json", r"model\.safetensors"),
+        ("config.json", r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json"),
+        ("params.json", r"consolidated\.safetensors"),
+        ("params.json", r"consolidated[.-]\d+(-of-\d+)?\.safetensors|consolidated\.safetensors\.index\.json"),
+        ("config.json", r"pytorch_model\.bin"),
+        ("config.json", r"pytorch_model-\d+-of-\d+\.bin|pytorch_model\.bin\.index\.json"),
+        ("params.json", r"consolidated(\.\d+)?\.pth"),
+        ("params.json", r"consolidated(\.\d+)?\.pt"),
     ):
-        if weights := [name for name in files if re.fullmatch(pattern, name)]:
+        if config in files and (weights := [name for name in files if re.fullmatch(pattern, name)]):
             return wanted + weights
     return wanted

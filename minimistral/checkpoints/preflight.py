@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimistral.checkpoints.errors import CheckpointError
-from minimistral.checkpoints.filling import existing
+from minimistral.checkpoints.filling import existing, in_bytes
 from minimistral.checkpoints.hub import SPARE, Order, is_here, make_order, place_of, refuse_place
-from minimistral.checkpoints.hub_client import Hub, RemoteFile
+from minimistral.checkpoints.hub_client import Hub, Listing, RemoteFile
 from minimistral.checkpoints.known_models import KnownModel, known_model, repo_of
 from minimistral.doctor import Finding
 from minimistral.memory import available_bytes
@@ -66,15 +66,21 @@ def preflight(
     findings = [_place(target, repo, layers)]
     started = time.perf_counter()
     try:
-        order = make_order(hub, repo, layers, revision)
+        listing = hub.listing(repo, revision)
     except CheckpointError as error:
         findings += [_token(hub, None), Finding("hub", str(error), False)]
         return Preflight(repo, target, tuple(findings))
     seconds = time.perf_counter() - started
-    findings.append(
-        Finding("hub", f"{hub.endpoint} answers ({seconds:.1f} s), commit {order.listing.commit[:12]}", True)
-    )
-    findings += [_licence(order, known), _token(hub, order.listing.gated)]
+    findings.append(Finding("hub", f"{hub.endpoint} answers ({seconds:.1f} s), commit {listing.commit[:12]}", True))
+    findings += [_licence(listing, known), _token(hub, listing.gated)]
+    what = "access"
+    try:
+        for name in {"config.json", "params.json"} & listing.files.keys():
+            hub.read_small(listing, name)
+        what = "files"
+        order = make_order(hub, listing, layers)
+    except CheckpointError as error:
+        return Preflight(repo, target, (*findings, Finding(what, str(error), False)))
     speed, access = _speed(hub, order)
     n_missing = order.n_missing(target)
     findings += [access, _files(order, n_missing), _disk(target, n_missing), _memory(order)]
@@ -103,15 +109,13 @@ def _place(target: Path, repo: str, layers: int | Sequence[int] | None) -> Findi
         refuse_place(target, repo, layers)
     except CheckpointError as error:
         return Finding("place", str(error), False)
-    if not os.access(existing(target), os.W_OK):
-        return Finding("place", f"{target}: this user may not write there; choose another place: --to, or to=…", False)
     return Finding("place", str(target), True)
 
 
-def _licence(order: Order, known: KnownModel | None) -> Finding:
-    licence = order.listing.licence or (known.licence if known else None)
+def _licence(listing: Listing, known: KnownModel | None) -> Finding:
+    licence = listing.licence or (known.licence if known else None)
     if licence is None:
-        return Finding("licence", f"the hub names none; see the page of {order.listing.repo}", None)
+        return Finding("licence", f"the hub names none; see the page of {listing.repo}", None)
     return Finding("licence", licence, True)
 
 
@@ -126,8 +130,8 @@ def _token(hub: Hub, gated: str | bool | None) -> Finding:
 def _files(order: Order, n_missing: int) -> Finding:
     size, n = order.n_bytes, len(order.files)
     what = "" if order.part is None else f" for {_layers(order.part.layers)} of {order.part.n_layers}"
-    here = f", of which {(size - n_missing) / 1e9:.2f} GB are here" if n_missing < size else ""
-    return Finding("files", f"{size / 1e9:.2f} GB in {n} files{what}{here}", True)
+    here = f", of which {in_bytes(size - n_missing)} are here" if n_missing < size else ""
+    return Finding("files", f"{in_bytes(size)} in {n} files{what}{here}", True)
 
 
 def _layers(layers: list[int]) -> str:
@@ -136,9 +140,13 @@ def _layers(layers: list[int]) -> str:
 
 def _disk(target: Path, n_missing: int) -> Finding:
     free = shutil.disk_usage(existing(target)).free
-    text = f"{free / 1e9:.2f} GB free, {n_missing / 1e9:.2f} GB needed"
+    text = f"{in_bytes(free)} free, {in_bytes(n_missing)} needed"
     if free < n_missing + SPARE:
-        return Finding("disk", f"{text}: make room, or choose another disk with --to, or to=…", False)
+        return Finding(
+            "disk",
+            f"{text}, and {in_bytes(SPARE)} to spare: make room, or choose another disk with --to, or to=…",
+            False,
+        )
     return Finding("disk", text, True)
 
 
@@ -147,8 +155,8 @@ def _memory(order: Order) -> Finding:
     needed = sum(file.size for file in order.files if file.name.endswith((".safetensors", ".bin", ".pt", ".pth")))
     free = available_bytes("cpu")
     if free is None:
-        return Finding("memory", f"{needed / 1e9:.2f} GB as stored; this system does not say what is free", None)
-    text = f"{free / 1e9:.1f} GB free here, {needed / 1e9:.2f} GB as stored"
+        return Finding("memory", f"{in_bytes(needed)} as stored; this system does not say what is free", None)
+    text = f"{in_bytes(free)} free here, {in_bytes(needed)} as stored"
     if free < needed:
         return Finding("memory", f"{text}: load it in fewer bits (quantize='int8' or 'int4'), or some layers", None)
     return Finding("memory", text, True)

@@ -33,7 +33,8 @@ class LocalHub:
     """A hub with `models`: id to file name to bytes. Faults are taken from the front of `faults[route]`.
 
     Routes: "list", "resolve" (the hub), "cdn". A fault is a dict: status and headers (an answer), cut or stall (after so
-    many bytes), flip (the byte to spoil), ignore_range, length (to announce), etag (of a linked file), page (a web page).
+    many bytes), flip (the byte to spoil), ignore_range, length (to announce), etag (of a linked file), page (what comes
+    instead), straight (the hub itself gives a large file).
     `always[route]`: a fault that never ends. A fault with `file` waits for that file. `pause_at`: so many bytes are given
     by the cdn in all, and no more until it is raised.
     """
@@ -154,6 +155,8 @@ def handler(hub, which):
                 return self.body(data, headers | {"ETag": f'"{git_sha1(data)}"'}, fault)
             digest = hashlib.sha256(data).hexdigest()
             etag = fault.get("etag", digest)
+            if fault.get("straight"):
+                return self.body(data, headers | {"ETag": f'"{etag}"'}, fault)
             headers |= {"X-Linked-ETag": f'"{etag}"', "X-Linked-Size": str(len(data))}
             self.reply(302, headers | {"Location": f"{hub.cdn}/{model}/{name}?signed={digest}"})
 
@@ -167,7 +170,7 @@ def handler(hub, which):
 
         def is_faulty(self, fault):
             if "page" in fault:
-                self.reply(200, {"Content-Type": "text/html"}, fault["page"])
+                self.reply(200, {"Content-Type": "text/html"} | fault.get("headers", {}), fault["page"])
             elif "status" in fault:
                 self.reply(fault["status"], fault.get("headers", {}))
             elif fault.get("hang"):

@@ -40,6 +40,14 @@ def test_a_model_arrives_whole(server, client, tmp_path, repo):
     assert not no_leftovers(folder)
 
 
+def test_shards_of_an_earlier_version_are_left_there(server, client, tmp_path):
+    files = server.models["org/sharded"]
+    stale = "model-00001-of-00009.safetensors"
+    files[stale] = files["model-00001-of-00004.safetensors"]
+    folder = download("org/sharded", to=tmp_path / "it", hub=client(), progress=False)
+    assert not (folder / stale).exists() and len(list(folder.glob("*.safetensors"))) == 4
+
+
 @pytest.mark.parametrize("repo", REPOS)
 def test_a_part_runs_and_says_that_it_is_one(server, client, tmp_path, repo):
     folder = download(repo, to=tmp_path / "part", layers=[2], hub=client(), progress=False)

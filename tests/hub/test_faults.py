@@ -1,6 +1,7 @@
 """Every way in which a network, a hub, a disk or a person can stop a download; after each the model is whole or not there."""
 
 import errno
+import json
 import os
 import shutil
 import time
@@ -59,6 +60,8 @@ def refused(fetch, *texts, **options):
         ("cdn", [{"page": b"<html>log in</html>"}]),
         ("cdn", [{"flip": 20_000}]),
         ("cdn", [{"flip": 3, "cut": 25_000}]),
+        ("cdn", [{"status": 520}]),
+        ("cdn", [{"page": b"no gzip at all", "headers": {"Content-Encoding": "gzip"}}]),
         ("resolve", [{"status": 429, "headers": {"Retry-After": "0"}}]),
         ("resolve", [{"status": 429, "headers": {"Retry-After": formatdate(time.time() - 5, usegmt=True)}}]),
         ("resolve", [{"status": 429, "headers": {"RateLimit": '"resolvers";r=0;t=0'}}]),
@@ -93,6 +96,21 @@ def test_a_renamed_model_is_followed_to_its_new_name_and_still_checked(server, f
     assert is_right(server, fetch(token="hf_mine"))
 
 
+def test_a_hub_that_gives_large_files_itself(server, fetch):
+    server.always["resolve"] = {"straight": True}
+    assert is_right(server, fetch())
+    assert not server.n_sent("cdn")
+
+
+def test_a_small_file_that_came_wrong_is_fetched_again(server, fetch):
+    server.always["resolve"] = {"flip": 7}
+    refused(fetch, "config.json came twice with other bytes")
+    server.always.clear()
+    server.faults["resolve"] = [{"flip": 7, "file": "config.json"}]
+    assert is_right(server, fetch())
+    assert not server.faults["resolve"]
+
+
 def test_small_files_may_come_packed(server, fetch):
     server.always["resolve"] = {"gzip": True}
     assert is_right(server, fetch())
@@ -120,6 +138,13 @@ def test_a_server_asks_to_wait_and_is_obeyed(server, fetch, monkeypatch):
         ("cdn", {"flip": 20_000}, ["twice with other bytes", "hash", "Try another connection"]),
         ("cdn", {"status": 404}, ["404"]),
         ("resolve", {"etag": "0" * 64}, ["has changed on the hub", "000000000000"]),
+        ("resolve", {"straight": True, "etag": "0" * 64}, ["has changed on the hub", "000000000000"]),
+        (
+            "resolve",
+            {"status": 404, "headers": {"X-Error-Code": "RevisionNotFound"}},
+            ["has changed", "Run the same again"],
+        ),
+        ("resolve", {"status": 403}, ["answered 403", "permission", f"/{REPO}"]),
         ("resolve", {"status": 404, "headers": {"X-Error-Code": "EntryNotFound"}}, ["has no file " + SHARD]),
         ("resolve", {"status": 418, "headers": {"X-Error-Message": "short and stout"}}, ["418", "short and stout"]),
         ("resolve", {"status": 429, "headers": {"Retry-After": "4000"}}, ["asks to wait 4000 s", "again then"]),
@@ -180,7 +205,35 @@ def test_a_model_without_weights(server, fetch):
     refused(fetch, "org/words: holds no weights", "README.md", repo="org/words")
 
 
+def test_what_load_would_refuse_is_refused_before_the_weights_come(server, fetch, tmp_path):
+    files = server.models[REPO]
+    for name, data, texts in (
+        ("config.json", b'{"model_type": "llama"}', ["org/sharded/config.json", "model_type = 'llama'"]),
+        ("config.json", None, ["holds no weights, with their config"]),
+        (SHARD, None, [f"model.safetensors.index.json names {SHARD}, which the hub does not list"]),
+    ):
+        kept = files.pop(name)
+        if data is not None:
+            files[name] = data
+        files.pop("consolidated.safetensors", None)
+        refused(fetch, *texts)
+        files[name] = kept
+    assert not server.n_sent("cdn") and not (tmp_path / "it").exists()
+
+
+def test_a_list_without_hashes_is_no_list(server, fetch):
+    info = {"id": REPO, "sha": "0" * 40, "siblings": [{"rfilename": "config.json", "size": 2}]}
+    server.always["list"] = {"page": json.dumps(info).encode(), "headers": {"Content-Type": "application/json"}}
+    refused(fetch, "has no hash of config.json", "could not be verified")
+
+
 # Licences and tokens
+
+
+def test_a_token_that_cannot_be_one(server, fetch):
+    for token in ("hf_\u00e4", "hf_\u200bx", "hf_\x07"):
+        refused(fetch, "holds characters that no token has", f"{server.endpoint}/settings/tokens", token=token)
+    assert not server.requests
 
 
 def test_a_gated_model(server, fetch):
@@ -219,6 +272,15 @@ def test_a_revision_may_be_asked_for(server, client, tmp_path):
     download(REPO, to=tmp_path / "a", revision=commit, **options)
     with pytest.raises(CheckpointError, match="no such revision"):
         download(REPO, to=tmp_path / "b", revision="v7", **options)
+    server.models[REPO]["README.md"] = b"# Another commit"
+    server.requests.clear()
+    assert download(REPO, to=tmp_path / "a", revision=commit, **options) == tmp_path / "a"
+    assert download(REPO, to=tmp_path / "a", **options) == tmp_path / "a"
+    assert not server.requests
+    with pytest.raises(
+        CheckpointError, match=f"holds commit {commit[:12]} of {REPO}, and {server.commit(REPO)[:12]} is"
+    ):
+        download(REPO, to=tmp_path / "a", revision="main", **options)
 
 
 # Disks
@@ -251,6 +313,15 @@ def test_a_disk_that_fills_up_is_told_and_the_download_goes_on_later(server, fet
     monkeypatch.undo()
     next((tmp_path / ".it.download").glob("*.part")).unlink()
     assert is_right(server, download(REPO, to=tmp_path / "it", endpoint=server.endpoint, token=False, progress=False))
+
+
+def test_a_disk_that_is_full_when_a_part_is_put_on_it_for_good(fetch, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(filling, "SAFE_EVERY", 20_000)
+    monkeypatch.setattr(filling.os, "fsync", full)
+    refused(fetch, "the disk is full", "make room and run the same again", layers=1)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -294,6 +365,23 @@ def test_other_folders_are_left_alone(server, fetch, client, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="is a file"):
         download(REPO, to=tmp_path / "file", hub=client())
+
+
+def test_places_where_no_folder_can_be_made_are_told_before_the_first_byte(server, client, tmp_path, monkeypatch):
+    def refused_at(to, text):
+        with pytest.raises(CheckpointError, match=text):
+            download(REPO, to=to, hub=client(), progress=False)
+
+    (tmp_path / "file").touch()
+    refused_at(tmp_path / "file" / "a" / "it", f"{tmp_path / 'file'} is a file. Choose another place")
+    refused_at("/", "is where a disk begins")
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "disk")
+    refused_at(tmp_path / "disk", f"is where a disk begins.*such as {tmp_path / 'disk' / 'sharded'}: --to")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    refused_at(tmp_path / "new" / "it", f"this user may not write in {tmp_path}")
+    refused_at(tmp_path / "disk" / "..", "may not write|already holds")
+    assert not server.requests
 
 
 def test_what_is_here_needs_no_network(server, fetch):

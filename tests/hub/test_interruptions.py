@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimistral import load
+from minimistral import CheckpointError, load
 from minimistral.checkpoints import filling
+from minimistral.checkpoints import hub as hub_module
 from minimistral.checkpoints.hub import download, is_here
 from minimistral.checkpoints.hub_client import Hub
 
@@ -113,6 +115,21 @@ def test_one_waits_for_another_that_dies_and_goes_on_where_it_was(server, tmp_pa
     assert is_right(server, tmp_path / "it")
 
 
+def test_another_process_that_puts_another_model_there_is_seen(server, client, tmp_path, monkeypatch):
+    """It comes between the first look at the place and the lock: nothing of the two models may be mixed."""
+    lock = hub_module.locked
+
+    def late(target, say):
+        monkeypatch.setattr(hub_module, "locked", lock)
+        download("org/native", to=target, hub=client(), progress=False)
+        return lock(target, say)
+
+    monkeypatch.setattr(hub_module, "locked", late)
+    with pytest.raises(CheckpointError, match="holds the whole org/native, and org/sharded is asked for"):
+        download(REPO, to=tmp_path / "it", hub=client(), progress=False)
+    assert is_right(server, tmp_path / "it", "org/native")
+
+
 class Stop(BaseException):
     """As KeyboardInterrupt: no handler for errors may swallow it."""
 
@@ -191,3 +208,37 @@ def test_layers_that_are_added_leave_the_folder_loadable_at_every_step(server, c
     model, _ = load(whole, device="cpu", layers=[3, 0])
     with torch.inference_mode():
         assert torch.equal(logits([3, 0]), model(torch.arange(9)[None]))
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+def test_layers_that_are_moved_in_may_be_stopped_at_each_step(
+    server, client, tmp_path, stopping, is_after, monkeypatch
+):
+    """Each time from the same start: what was here is still here, and the same call goes on."""
+    folder, moving = tmp_path / "it", False
+    start = download(REPO, to=tmp_path / "start", layers=[1], hub=client(), progress=False)
+    publish = filling.Filling.publish
+
+    def stopped(self, names):
+        if moving:
+            stopping(n, is_after)
+        publish(self, names)
+
+    monkeypatch.setattr(filling.Filling, "publish", stopped)
+    for n in range(1, 40):  # noqa: B007
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(start, folder)
+        moving = True
+        try:
+            download(REPO, to=folder, layers=[0, 1], hub=client(), progress=False)
+            break
+        except Stop:
+            moving = False
+            stopping(10**9, False)
+            assert is_here(folder, REPO, [1])
+            load(folder, device="cpu", layers=[1])
+            download(REPO, to=folder, layers=[0, 1], hub=client(), progress=False)
+            assert is_here(folder, REPO, [0, 1])
+            load(folder, device="cpu", layers=[0, 1])
+    stopping(10**9, False)
+    assert n > 8

@@ -173,6 +173,20 @@ def test_layers_of_two_versions_are_never_mixed(server, fetch):
         fetch(layers=[2])
 
 
+def test_layers_of_two_versions_are_never_mixed_where_the_new_ones_lie_in_unchanged_files(server, fetch, monkeypatch):
+    """The file of the layer that is here changes, the files of the layer that is asked for do not."""
+    files = server.models["org/sharded"]
+    placed = json.loads(files["model.safetensors.index.json"])["weight_map"]
+    where = {i: {file for name, file in placed.items() if layer_of(name) in (None, i)} for i in range(4)}
+    here = next(i for i in range(4) for j in range(4) if where[i] - where[j])
+    asked = next(j for j in range(4) if where[here] - where[j])
+    fetch(layers=[here])
+    for name in where[here] - where[asked]:
+        files[name] = files[name][:-1] + b"\1"
+    with pytest.raises(CheckpointError, match="has changed on the hub since"):
+        fetch(layers=[asked])
+
+
 # Files that are not what they seem
 
 
@@ -341,7 +355,8 @@ def test_load_fetches_what_is_asked_for_and_keeps_it(server, at_home):
 
 def test_the_config_comes_last(client):
     for repo in REPOS:
-        names = [file.name for file in make_order(client(), repo).files]
+        hub = client()
+        names = [file.name for file in make_order(hub, hub.listing(repo)).files]
         assert names[-1] in ("config.json", "params.json")
         weights = [i for i, name in enumerate(names) if name.endswith(".safetensors")]
         assert all(i > max(weights) for i, name in enumerate(names) if name.endswith(".json"))

@@ -109,6 +109,11 @@ def test_without_huggingface_hub_the_error_says_what_to_install(monkeypatch):
             {"pytorch_model-00001-of-00002.bin"},
         ),
         (
+            ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json"],
+            {"model-00001-of-00002.safetensors", "model.safetensors.index.json"},
+        ),
+        (["params.json", "model.safetensors", "consolidated.safetensors"], {"model.safetensors"}),  # it has no config
+        (
             ["config.json", "tokenizer.model.v3", "README.md", "a/model.safetensors", "code.py"],
             {"README.md", "a/model.safetensors", "code.py"},
         ),
