@@ -10,7 +10,6 @@ import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from minimistral.checkpoints.catalog import read_catalog
+from minimistral.checkpoints.entry import Scratch
 from minimistral.checkpoints.errors import naming
 from minimistral.checkpoints.folder import Checkpoint, find_checkpoint
 from minimistral.checkpoints.match import match
 from minimistral.checkpoints.place import find_folder
-from minimistral.checkpoints.read import _device, _dtype, _stored_dtype
-from minimistral.checkpoints.read import _quantized as _quantized_piece
+from minimistral.checkpoints.read import _device, _dtype, _stored_dtype, quantized_weights
 from minimistral.config import ModelConfig
 from minimistral.expert_stores import FileStore, HostStore, Key, Range, Record, pack
 from minimistral.moe import MoE, choose_experts
@@ -255,7 +254,6 @@ class _CheckpointExperts:
         self._pieces = match(self._catalog, checkpoint.layout, checkpoint.config_file)
         self.dtype = dtype or _stored_dtype(self._pieces, self._catalog, checkpoint.config_file.dtype)
         self._home = {weight: (piece, i) for piece in self._pieces for i, weight in enumerate(piece.weights)}
-        self._unpacked = lru_cache(maxsize=3)(lambda piece: piece.unpack(self._catalog[piece.name].read()))
         paths = sorted({entry.file for entry in self._catalog.values()})
         self.about = {
             "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths],
@@ -268,19 +266,19 @@ class _CheckpointExperts:
         weights = {}
         for name in (f"{w}.weight" for w in ("w1", "w2", "w3")):
             piece, i = self._home[_expert_name(key, name)]
-            weights[name] = self._unpacked(piece)[i].to(self.dtype)
+            weights[name] = piece.part(self._catalog[piece.name].read(), i).to(self.dtype)
         return _quantized(weights, self._quantize, self._device)
 
     def others(self, model: Transformer) -> dict[str, Tensor]:
         """Everything that is no expert, on the device; matrices are quantized as they are read, never all held in floats."""
-        found = {}
+        found, scratch = {}, Scratch()
         for piece in self._pieces:
             if ".experts." in piece.weights[0]:
                 continue
             entry = self._catalog[piece.name]
             if self._quantize is not None:
-                where = entry.file, self._device, self.dtype, kind_of(self._quantize)
-                found |= _quantized_piece(model, piece, entry.read(), *where)
+                how = self._device, self.dtype, kind_of(self._quantize), scratch
+                found |= quantized_weights(model, piece, entry, *how)
                 continue
             tensors = piece.unpack(entry.read())
             found |= {name: tensor.to(self._device, self.dtype) for name, tensor in zip(piece.weights, tensors)}

@@ -223,16 +223,15 @@ def _read_part(
         if not any(name in shapes for name in piece.weights):
             continue  # an expert of another rank: not a byte of it is read
         stored = entry.read()  # mapped: bytes are read where they are used
-        for name, whole in zip(piece.weights, piece.unpack(stored), strict=True):
+        for i, name in enumerate(piece.weights):
             if name not in shapes:
                 continue
-            own = cut(whole, shapes[name], rank())
+            own = cut(piece.part(stored, i), shapes[name], rank())
             if quantize is not None and is_quantized_name(name):
                 weights |= _quantize(part, name, own.to(device, dtype), kind_of(quantize))
                 continue
             # A view of a reordered copy would keep all of that copy alive; a view of the file costs nothing.
-            is_copy = whole.untyped_storage().data_ptr() != stored.untyped_storage().data_ptr()
-            weights[name] = (own.clone() if is_copy else own).to(device, dtype).contiguous()
+            weights[name] = (own if piece.turn is None else own.clone()).to(device, dtype).contiguous()
     part.load_state_dict(weights, strict=True, assign=True)
     return part.eval().requires_grad_(False)
 
@@ -250,9 +249,10 @@ def _check_room(
     if device.type == "cpu" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == n_ranks():
         cut_by_columns = ("wo", "w2")
         mapped = sum(
-            int(entry.n_bytes * (1 - piece.copies))
+            entry.n_bytes
             for piece, entry in files
             if quantize is None
+            and piece.turn is None
             and _stays_in_file(entry, device, dtype)
             and piece.weights[0].split(".")[-2] not in cut_by_columns
         )

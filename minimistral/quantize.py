@@ -9,7 +9,8 @@ others, GPTQ, arXiv 2210.17323, section 4 (round to nearest, and groups, at 4 bi
 section III (symmetric against asymmetric, granularity).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +110,39 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("scale", scale)
         self.out_features = len(q)
 
+    @staticmethod
+    def quantize(weight: Tensor, **options: int) -> tuple[Tensor, Tensor]:
+        """weight (out, in) to q and scale."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_weight(cls, weight: Tensor, **options: int) -> Self:
+        """weight (out, in), any float dtype. ValueError as `quantize_int8` and `quantize_int4`."""
+        weight = _matrix(weight)
+        return cls.from_blocks([weight], len(weight), **options)
+
+    @classmethod
+    def from_blocks(cls, blocks: Iterable[Tensor], n_rows: int, **options: int) -> Self:
+        """The same from blocks of n_rows rows in all, one after another: a block may be overwritten by the next.
+
+        Rows do not know of each other. Memory for the result is taken before that for the arithmetic, which only ever has
+        a few rows in float32, so that no holes are left between what is kept.
+        """
+        q = scale = None
+        at = 0
+        for block in blocks:
+            for rows in block.split(max(1, AT_ONCE // max(1, block.shape[1]))):
+                try:
+                    if q is None:
+                        q, scale = (
+                            part.new_empty(n_rows, *part.shape[1:]) for part in cls.quantize(rows[:1], **options)
+                        )
+                    q[at : at + len(rows)], scale[at : at + len(rows)] = cls.quantize(rows, **options)
+                except NotFinite as error:
+                    raise NotFinite(at + error.row) from None
+                at += len(rows)
+        return cls(q, scale)
+
     def dequantized(self) -> Tensor:
         """The weights that the codes stand for, (out, in) float32."""
         raise NotImplementedError
@@ -147,10 +181,9 @@ class Int8Linear(QuantizedLinear):
         super().__init__(q, scale)
         self.in_features = q.shape[1]
 
-    @classmethod
-    def from_weight(cls, weight: Tensor) -> "Int8Linear":
-        """weight (out, in), any float dtype. ValueError as `quantize_int8`."""
-        return cls(*_by_rows(quantize_int8, weight))
+    @staticmethod
+    def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+        return quantize_int8(weight)
 
     def dequantized(self) -> Tensor:
         return dequantize_int8(self.q, self.scale)
@@ -180,10 +213,14 @@ class Int4Linear(QuantizedLinear):
         self.register_buffer("packed", None, persistent=False)
         self.register_buffer("packed_scale", None, persistent=False)
 
+    @staticmethod
+    def quantize(weight: Tensor, group_size: int = GROUP_SIZE) -> tuple[Tensor, Tensor]:
+        return quantize_int4(weight, group_size, torch.bfloat16)
+
     @classmethod
-    def from_weight(cls, weight: Tensor, group_size: int = GROUP_SIZE) -> "Int4Linear":
-        """weight (out, in), any float dtype. ValueError as `quantize_int4`."""
-        return cls(*_by_rows(lambda rows: quantize_int4(rows, group_size, torch.bfloat16), weight))
+    def from_weight(cls, weight: Tensor, group_size: int = GROUP_SIZE) -> Self:
+        """As for int8, in groups of group_size weights."""
+        return super().from_weight(weight, group_size=group_size)
 
     def dequantized(self) -> Tensor:
         return dequantize_int4(*self.unpack_())
@@ -233,6 +270,9 @@ def quantize_(model: Transformer, bits: str) -> Transformer:
     the embeddings. ValueError names the matrix that cannot be quantized; those before it are then quantized already.
     """
     kind = kind_of(bits)
+    for name, module in model.named_modules():
+        if isinstance(module, QuantizedLinear) and not isinstance(module, kind):
+            raise ValueError(f"{name} is an {type(module).__name__} already: quantize the model it was made from.")
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear) and is_quantized_name(f"{name}.weight"):
             try:
@@ -245,7 +285,7 @@ def quantize_(model: Transformer, bits: str) -> Transformer:
 
 def kind_of(bits: str) -> type[QuantizedLinear]:
     """The module for "int8" or "int4"; ValueError for anything else."""
-    if bits not in KINDS:
+    if not isinstance(bits, str) or bits not in KINDS:
         raise ValueError(
             f"quantize={bits!r}: choose {' or '.join(map(repr, KINDS))}, or None for the weights as they are."
         )
@@ -261,24 +301,6 @@ def is_quantized_name(name: str) -> bool:
     return name.split(".")[-2] in ("wq", "wk", "wv", "wo", "w1", "w2", "w3", "output")
 
 
-def _by_rows(quantize: Callable[[Tensor], tuple[Tensor, Tensor]], weight: Tensor) -> tuple[Tensor, Tensor]:
-    """quantize(weight), some rows at a time: rows do not know of each other, and float32 copies of a matrix are large."""
-    step = max(1, AT_ONCE // max(1, weight.shape[1]))
-    if len(weight) <= step:
-        return quantize(weight)
-    q = scale = None
-    for start in range(0, len(weight), step):
-        try:
-            part_q, part_scale = quantize(weight[start : start + step])
-        except NotFinite as error:
-            raise NotFinite(start + error.row) from None
-        if q is None:
-            q = part_q.new_empty(len(weight), *part_q.shape[1:])
-            scale = part_scale.new_empty(len(weight), *part_scale.shape[1:])
-        q[start : start + step], scale[start : start + step] = part_q, part_scale
-    return q, scale
-
-
 class NotFinite(ValueError):
     """A weight that no scale can hold."""
 
@@ -289,10 +311,15 @@ class NotFinite(ValueError):
 
 def _checked(weight: Tensor) -> Tensor:
     """The weight as a float32 matrix; ValueError where it is no matrix of floats."""
-    if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
+    return _matrix(weight).float()
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """The weight without its gradient; ValueError where it is no matrix of floats."""
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point() or not weight.shape[1]:
         given = f"{tuple(weight.shape)} {weight.dtype}" if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(f"weight: given {given}; give a matrix (out, in) of floats.")
-    return weight.detach().float()
+    return weight.detach()
 
 
 def _scale(largest_weight: Tensor, largest: int) -> Tensor:

@@ -13,37 +13,45 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-LEAST = 4 * 2**20  # bytes: smaller tensors are not worth a file
+from minimistral.checkpoints.entry import Scratch
+
+LEAST = 2**16  # bytes: smaller tensors are not worth a file
 SPARE = 10 * 2**30  # bytes of disk that must stay free
 
 
-def aside(tensor: Tensor) -> Tensor:
-    """The same numbers, mapped from a file that is gone from its folder already; the tensor itself where that cannot be.
+AT_ONCE = 2**20  # bytes brought into order at a time
 
-    Writing to it changes this program's copy only. The disk space is free again when the last such tensor is.
+
+def aside(view: Tensor, scratch: Scratch) -> Tensor:
+    """The numbers of a view in its order, mapped from a file that is gone from its folder already; where that cannot be, copied.
+
+    Writing to them changes this program's copy only. The disk space is free again when the last such tensor is.
     """
     folder = _folder()
-    if tensor.nbytes < LEAST or tensor.device.type != "cpu" or folder is None:
-        return tensor
+    if view.nbytes < LEAST or view.device.type != "cpu" or folder is None:
+        return view.contiguous()
     path = None
     try:
-        if shutil.disk_usage(folder).free < SPARE + tensor.nbytes:
-            return tensor
+        if shutil.disk_usage(folder).free < SPARE + view.nbytes:
+            return view.contiguous()
         descriptor, path = tempfile.mkstemp(prefix="minimistral-", dir=folder)
         with open(descriptor, "wb", buffering=0) as file:
-            _write(file, tensor)
-        return torch.from_file(path, shared=False, size=tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
+            _write(file, view, scratch)
+        return torch.from_file(path, shared=False, size=view.numel(), dtype=view.dtype).view(view.shape)
     except (OSError, RuntimeError):  # a full disk, a folder that lets nobody write: memory will do
-        return tensor
+        return view.contiguous()
     finally:
         if path is not None:
             os.unlink(path)  # the mapping keeps the bytes
 
 
-def _write(file, tensor: Tensor) -> None:
-    left = memoryview(tensor.contiguous().view(torch.uint8).flatten().numpy())
-    while left:
-        left = left[file.write(left) :]
+def _write(file, view: Tensor, scratch: Scratch) -> None:
+    for part in view.split(max(1, AT_ONCE * len(view) // view.nbytes)):
+        ordered = scratch.take(part.nbytes)
+        ordered.view(part.dtype).view(part.shape).copy_(part)
+        left = memoryview(ordered.numpy())
+        while left:
+            left = left[file.write(left) :]
 
 
 def _folder() -> Path | None:

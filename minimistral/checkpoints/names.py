@@ -4,8 +4,9 @@ The model's own names are the native ones. What a file stores under one name is 
 layout which pieces a config asks for, and which of the model's weights lie in each.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -29,13 +30,30 @@ HUB_EXPERTS = "feed_forward.experts.", "block_sparse_moe.experts."  # what follo
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor of a file: its name and shape there, the model's weights in it, and how they come out of it."""
+    """One tensor of a file: its name and shape there, the model's weights in it, and how they come out of it.
+
+    Several weights are equally many rows each, one below the other. turn: how one of them is seen in the model's order, where
+    the file has it in another (a view, rows perhaps in groups: it becomes a matrix as it is copied); None: it lies in it.
+    """
 
     name: str
     shape: tuple[int, ...]
     weights: tuple[str, ...]
-    unpack: Callable[[Tensor], Sequence[Tensor]] = lambda tensor: [tensor]
-    copies: float = 0.0  # the share of the tensor that `unpack` must copy, because the file has it in another order
+    turn: Callable[[Tensor], Tensor] | None = None
+
+    def view(self, tensor: Tensor, i: int) -> Tensor:
+        """The i-th of the weights in the file's whole tensor, seen in the model's order."""
+        own = tensor if len(self.weights) == 1 else tensor.reshape(len(self.weights), -1, self.shape[-1])[i]
+        return own if self.turn is None else self.turn(own)
+
+    def part(self, tensor: Tensor, i: int) -> Tensor:
+        """The same as a matrix: where it has to be turned, a copy."""
+        view = self.view(tensor, i)
+        return view if self.turn is None else view.reshape(-1, view.shape[-1])
+
+    def unpack(self, tensor: Tensor) -> Iterator[Tensor]:
+        """All of the weights, one after another."""
+        return (self.part(tensor, i) for i in range(len(self.weights)))
 
 
 def native_pieces(config: ModelConfig) -> Iterator[Piece]:
@@ -59,8 +77,7 @@ def stacked_pieces(config: ModelConfig) -> Iterator[Piece]:
         elif rest == "experts.0.w1.weight":
             for w in ("w1", "w2", "w3"):
                 weights = tuple(f"{before}feed_forward.experts.{e}.{w}.weight" for e in range(E))
-                copies = 1.0 if w == "w2" else 0.0
-                yield Piece(f"{before}block_sparse_moe.{w}", (E * F, C), weights, _unstack(E, w == "w2"), copies)
+                yield Piece(f"{before}block_sparse_moe.{w}", (E * F, C), weights, _transposed if w == "w2" else None)
         elif not rest:
             yield piece
 
@@ -70,8 +87,8 @@ def hub_pieces(config: ModelConfig) -> Iterator[Piece]:
     for piece in native_pieces(config):
         name = piece.weights[0]
         heads = rotated_heads(name, config)
-        unpack = piece.unpack if heads is None else lambda tensor, n=heads: [to_pairs(tensor, n)]
-        yield Piece(hub_name(name), piece.shape, piece.weights, unpack, copies=0.0 if heads is None else 1.0)
+        turn = None if heads is None else partial(as_pairs, n_heads=heads)
+        yield Piece(hub_name(name), piece.shape, piece.weights, turn)
 
 
 def fused_pieces(config: ModelConfig) -> Iterator[Piece]:
@@ -85,8 +102,8 @@ def fused_pieces(config: ModelConfig) -> Iterator[Piece]:
         elif rest == "experts.0.w1.weight":
             up = tuple(f"{expert}.{e}.{w}.weight" for e in range(E) for w in ("w1", "w3"))
             down = tuple(f"{expert}.{e}.w2.weight" for e in range(E))
-            yield Piece(f"{before}mlp.experts.gate_up_proj", (E, 2 * F, C), up, lambda t: t.reshape(2 * E, F, C))
-            yield Piece(f"{before}mlp.experts.down_proj", (E, C, F), down, list)
+            yield Piece(f"{before}mlp.experts.gate_up_proj", (E, 2 * F, C), up)
+            yield Piece(f"{before}mlp.experts.down_proj", (E, C, F), down)
         elif not rest:
             yield piece
 
@@ -110,12 +127,14 @@ def rotated_heads(name: str, config: ModelConfig) -> int | None:
     return {"wq": config.n_heads, "wk": config.n_kv_heads}.get(name.split(".")[-2])
 
 
+def as_pairs(weight: Tensor, n_heads: int) -> Tensor:
+    """Hub to native, as a view: rows i and i + D/2 of each head are neighbours. (n·D, C) to (n, D/2, 2, C)."""
+    return weight.unflatten(0, (n_heads, 2, -1)).transpose(1, 2)
+
+
 def to_pairs(weight: Tensor, n_heads: int) -> Tensor:
-    """Hub to native: rows i and i + D/2 of each head become neighbours."""
-    # weight: (n·D, C)
-    return (
-        weight.unflatten(0, (n_heads, 2, -1)).transpose(1, 2).reshape(weight.shape)
-    )  # (n, 2, D/2, C) to (n, D/2, 2, C)
+    """The same as a matrix (n·D, C)."""
+    return as_pairs(weight, n_heads).reshape(weight.shape)
 
 
 def to_halves(weight: Tensor, n_heads: int) -> Tensor:
@@ -154,9 +173,6 @@ def _plain(prefix: str, shapes: dict[str, tuple[int, ...]]) -> Iterator[Piece]:
         yield Piece(f"{prefix}{name}.weight", shape, (f"{prefix}{name}.weight",))
 
 
-def _unstack(n_experts: int, transposed: bool) -> Callable[[Tensor], Sequence[Tensor]]:
-    def unpack(stacked: Tensor) -> Sequence[Tensor]:
-        experts = stacked.unflatten(0, (n_experts, -1))  # (E, F, C)
-        return [expert.mT.contiguous() for expert in experts] if transposed else experts  # w2: (C, F) each
-
-    return unpack
+def _transposed(w2: Tensor) -> Tensor:
+    """(F, C), as the eight files have it, to (C, F)."""
+    return w2.mT

@@ -2,9 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from math import prod
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from minimistral.apple import has_apple_gpu
 from minimistral.checkpoints.aside import aside
 from minimistral.checkpoints.catalog import read_catalog
-from minimistral.checkpoints.entry import FLOATS, Entry, Scratch
+from minimistral.checkpoints.entry import BLOCK, FLOATS, Entry, Scratch
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.checkpoints.folder import LAYOUTS, Checkpoint, find_checkpoint
 from minimistral.checkpoints.match import match, second_head
@@ -92,10 +92,9 @@ def _load_model(
     scratch = Scratch()
     for piece in pieces:
         if quantize is None:
-            weights |= _mapped(piece, catalog[piece.name], device, dtype)
+            weights |= _mapped(piece, catalog[piece.name], device, dtype, scratch)
         else:
-            stored = catalog[piece.name].read_into(scratch)
-            weights |= _quantized(model, piece, stored, catalog[piece.name].file, device, dtype, kind_of(quantize))
+            weights |= quantized_weights(model, piece, catalog[piece.name], device, dtype, kind_of(quantize), scratch)
     if head := second_head(catalog, config):
         embeddings = next(piece.name for piece in pieces if piece.weights == ("tok_embeddings.weight",))
         _check_tied(catalog[head], catalog[embeddings], head)
@@ -103,38 +102,58 @@ def _load_model(
     return model.eval() if quantize is None else model.eval().requires_grad_(False)
 
 
-def _mapped(piece: Piece, entry: Entry, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+def _mapped(
+    piece: Piece, entry: Entry, device: torch.device, dtype: torch.dtype, scratch: Scratch
+) -> dict[str, Tensor]:
     """The weights of a piece, as they lie in the file wherever that is possible."""
-    tensors = piece.unpack(entry.read())
-    if piece.copies and _stays_in_file(entry, device, dtype):
-        tensors = map(aside, tensors)
-    return {name: tensor.to(device, dtype) for name, tensor in zip(piece.weights, tensors, strict=True)}
+    stored = entry.read()
+    if piece.turn is None or not _stays_in_file(entry, device, dtype):
+        return {name: part.to(device, dtype) for name, part in zip(piece.weights, piece.unpack(stored), strict=True)}
+    ordered = (aside(piece.view(stored, i), scratch) for i in range(len(piece.weights)))
+    return {name: part.view(-1, part.shape[-1]) for name, part in zip(piece.weights, ordered, strict=True)}
 
 
-def _quantized(
+def quantized_weights(
     model: Transformer,
     piece: Piece,
-    stored: Tensor,
-    file: Path,
+    entry: Entry,
     device: torch.device,
     dtype: torch.dtype,
     kind: type[QuantizedLinear],
+    scratch: Scratch,
 ) -> dict[str, Tensor]:
-    """The weights of a piece for a model that gets quantized modules where it had matrices; of the piece nothing is kept."""
+    """The weights of a piece for a model that gets quantized modules where it had matrices; of the piece nothing is kept.
+
+    It is read some rows at a time, and only what has to be turned as a whole: beside the result little memory is taken,
+    however large an embedding table is.
+    """
     weights = {}
-    for name, tensor in zip(piece.weights, piece.unpack(stored), strict=True):
+    n_rows = prod(entry.shape[:-1]) // len(piece.weights)
+    for i, name in enumerate(piece.weights):
+        start, end = i * n_rows, (i + 1) * n_rows
         if not is_quantized_name(name):
-            weights[name] = tensor.to(device, dtype, copy=True)
+            weights[name] = torch.empty(entry.shape, dtype=dtype, device=device)
+            left = weights[name].view(-1, entry.shape[-1])
+            for block in entry.blocks(start, end, scratch):
+                left[: len(block)], left = block, left[len(block) :]
             continue
+        blocks = entry.blocks(start, end, scratch) if piece.turn is None else _turned(piece, entry, start, end, scratch)
         stem = name.removesuffix(".weight")
         try:
-            module = kind.from_weight(tensor.to(device, dtype))
+            module = kind.from_blocks((block.to(device, dtype) for block in blocks), len(model.get_parameter(name)))
         except NotFinite as error:
             where = "" if len(piece.weights) == 1 else f", in it {name}"
-            raise CheckpointError(f"{file}: tensor {piece.name}{where}: {error}") from None
+            raise CheckpointError(f"{entry.file}: tensor {piece.name}{where}: {error}") from None
         model.set_submodule(stem, module)
         weights |= {f"{stem}.{key}": value for key, value in module.state_dict().items()}
     return weights
+
+
+def _turned(piece: Piece, entry: Entry, start: int, end: int, scratch: Scratch) -> Iterator[Tensor]:
+    """A matrix that is brought into the model's order, some rows at a time."""
+    view = piece.turn(entry.rows(start, end, scratch))
+    for part in view.split(max(1, BLOCK * len(view) // view.nbytes)):
+        yield part.reshape(-1, part.shape[-1])
 
 
 def _stays_in_file(entry: Entry, device: torch.device, dtype: torch.dtype) -> bool:
@@ -144,9 +163,7 @@ def _stays_in_file(entry: Entry, device: torch.device, dtype: torch.dtype) -> bo
 def _mapped_bytes(pieces: list[Piece], catalog: dict[str, Entry], device: torch.device, dtype: torch.dtype) -> int:
     """Bytes of the weights that need no memory of the program's own (those put aside count as needing it)."""
     entries = [(piece, catalog[piece.name]) for piece in pieces]
-    return sum(
-        int(entry.n_bytes * (1 - piece.copies)) for piece, entry in entries if _stays_in_file(entry, device, dtype)
-    )
+    return sum(entry.n_bytes for piece, entry in entries if piece.turn is None and _stays_in_file(entry, device, dtype))
 
 
 def chosen_layers(layers: int | Sequence[int] | None, n_layers: int) -> list[int] | None:

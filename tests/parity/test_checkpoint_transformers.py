@@ -98,7 +98,7 @@ def test_forgetting_to_move_the_rows_would_show(tmp_path, tokens, monkeypatch):
     """The trap of the two layouts: nothing fails, and the model talks nonsense."""
     theirs = random_model(head_dim=10)
     theirs.save_pretrained(tmp_path)
-    monkeypatch.setattr("minimistral.checkpoints.names.to_pairs", lambda weight, n_heads: weight)
+    monkeypatch.setattr("minimistral.checkpoints.names.as_pairs", lambda weight, n_heads: weight)
     assert (logits(load(tmp_path, device="cpu")[0], tokens) - logits(theirs, tokens)).abs().max() > 0.1
 
 
