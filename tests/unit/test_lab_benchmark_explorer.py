@@ -46,6 +46,7 @@ def test_the_errors_are_those_of_unpaired_shares():
 
 def test_a_protocol_filters_and_all_shows_what_the_figure_left_out():
     assert [bar.model for bar in bars(State(protocol="5-shot"))][:2] == ["GPT-4", "Gemini Pro 1.0"]
+    assert "as that of GPT-4 (OpenAI)" in describe(State(protocol=ALL))  # Google asked it too
     assert len(bars(State(protocol=ALL))) > len(bars(State(protocol=AS_DRAWN))) == 6
     assert "nothing to compare" in describe(State(protocol="not stated"))
 

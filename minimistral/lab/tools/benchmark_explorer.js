@@ -1,6 +1,6 @@
 // Published scores as bars. Everything is drawn here from the tables' rows; benchmark_explorer.py gives the same sentence.
 
-const WIDTH = 760, LEFT = 120, RIGHT = 24, ROW = 34, AS_DRAWN = "as in the figure", ALL = "all that is published", Z95 = 1.96;
+const WIDTH = 760, LEFT = 170, RIGHT = 24, ROW = 34, AS_DRAWN = "as in the figure", ALL = "all that is published", Z95 = 1.96;
 
 const unique = (values) => [...new Set(values)];
 const rowsOf = (state, data) => data.tables[state.table].filter((bar) => bar.benchmark === state.benchmark);
@@ -16,18 +16,22 @@ const valueOf = (bar, state) => (state.measure === "score" ? bar.value : 100 - b
 const errorOf = (bar) => (bar.n_items === null ? null : 100 * Math.sqrt((bar.value / 100) * (1 - bar.value / 100) / bar.n_items));
 
 function sentence(state, data) {
-  const shown = barsOf(state, data), [a, b] = shown;
+  const shown = barsOf(state, data), [a, b] = shown, [first, second] = shown.map((bar) => called(bar, shown));
   if (!b) return `Only ${a.model} has this protocol (${a.protocol}): there is nothing to compare it with.`;
   let text;
   if (state.measure === "score") {
     const drawn = (a.value - state.axis) / (b.value - state.axis);
-    text = `The bars begin at ${state.axis}: that of ${a.model} is drawn ${drawn.toFixed(2)} times as long as that of ${b.model}; ` +
+    text = `The bars begin at ${state.axis}: that of ${first} is drawn ${drawn.toFixed(2)} times as long as that of ${second}; ` +
       `the scores' ratio is ${(a.value / b.value).toFixed(2)}.`;
   } else {
     const more = (100 - b.value - state.axis) / (100 - a.value - state.axis);
-    text = `${b.model} makes ${(100 - b.value).toFixed(1)} mistakes in 100 and ${a.model} ${(100 - a.value).toFixed(1)}: ${more.toFixed(2)} times as many.`;
+    text = `${second} makes ${(100 - b.value).toFixed(1)} mistakes in 100 and ${first} ${(100 - a.value).toFixed(1)}: ${more.toFixed(2)} times as many.`;
   }
   return `${text} ${gapOf(a, b)}`;
+}
+
+function called(bar, shown) {
+  return shown.filter((other) => other.model === bar.model).length > 1 ? `${bar.model} (${bar.measured_by})` : bar.model;
 }
 
 function gapOf(a, b) {
@@ -50,9 +54,9 @@ function svg(state, data) {
     const y = 28 + row * ROW, value = valueOf(bar, state), error = errorOf(bar);
     const width = Math.max(0, x(value) - LEFT), middle = y + ROW / 2 - 3, colour = bar.model.startsWith("Mi") ? COLOURS.BLUE : COLOURS.GREY;
     const label = escapeText(`${value.toFixed(1)}  ${bar.protocol}`), fits = width > 8 + 6.2 * label.length;
-    body += `<text x="${LEFT - 8}" y="${middle + 4}" text-anchor="end">${escapeText(bar.model)}</text>` +
+    body += `<text x="${LEFT - 8}" y="${middle + 4}" text-anchor="end">${escapeText(called(bar, shown))}</text>` +
       `<rect class="bar" x="${LEFT}" y="${y}" width="${width.toFixed(1)}" height="${ROW - 7}" fill="${colour}"/>` +
-      `<text x="${(fits ? LEFT + 6 : LEFT + width + 6).toFixed(1)}" y="${middle + 4}" fill="${fits ? COLOURS.PAPER : COLOURS.INK}">${label}</text>`;
+      `<text x="${(fits ? LEFT + 6 : x(end(bar)) + 6).toFixed(1)}" y="${middle + 4}" fill="${fits ? COLOURS.PAPER : COLOURS.INK}">${label}</text>`;
     if (state.errors && error !== null) {
       const [low, high] = [value - Z95 * error, value + Z95 * error].map((end) => x(Math.max(end, state.axis)).toFixed(1));
       body += `<path class="error" d="M${low} ${middle - 5}V${middle + 5}M${low} ${middle}H${high}M${high} ${middle - 5}V${middle + 5}" ` +

@@ -99,14 +99,21 @@ def describe(state: State) -> str:
     if len(shown) < 2:
         return f"Only {shown[0].model} has this protocol ({shown[0].protocol}): there is nothing to compare it with."
     a, b = shown[:2]
+    first, second = called(a, shown), called(b, shown)
     if state.measure == "score":
         drawn, true = length(a, state) / length(b, state), a.value / b.value
-        text = (f"The bars begin at {state.axis}: that of {a.model} is drawn {drawn:.2f} times as long as that of {b.model}; "
+        text = (f"The bars begin at {state.axis}: that of {first} is drawn {drawn:.2f} times as long as that of {second}; "
                 f"the scores' ratio is {true:.2f}.")  # fmt: skip
     else:
         drawn = length(b, state) / length(a, state)
-        text = f"{b.model} makes {100 - b.value:.1f} mistakes in 100 and {a.model} {100 - a.value:.1f}: {drawn:.2f} times as many."
+        text = f"{second} makes {100 - b.value:.1f} mistakes in 100 and {first} {100 - a.value:.1f}: {drawn:.2f} times as many."
     return f"{text} {gap(a, b)}"
+
+
+def called(bar: Bar, shown: list[Bar]) -> str:
+    """The model's name, and who asked it where it stands there more than once."""
+    twice = sum(other.model == bar.model for other in shown) > 1
+    return f"{bar.model} ({bar.measured_by})" if twice else bar.model
 
 
 def gap(a: Bar, b: Bar) -> str:
@@ -128,7 +135,7 @@ def draw(state: State) -> Picture:
             if state.errors and bar.standard_error is not None:
                 axes.errorbar(value, row, xerr=Z95 * bar.standard_error, color=theme.INK, capsize=3)
             axes.text(state.axis + 0.3, row, f"{value:.1f}  {bar.protocol}", va="center", color=theme.PAPER, fontsize=8)
-        axes.set_yticks(range(len(shown)), [bar.model for bar in shown])
+        axes.set_yticks(range(len(shown)), [called(bar, shown) for bar in shown])
         axes.invert_yaxis()
         unit = "percent of right answers" if state.measure == "score" else "percent of mistakes"
         reach = [length(bar, state) + state.errors * Z95 * (bar.standard_error or 0) for bar in shown]
