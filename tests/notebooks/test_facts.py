@@ -362,6 +362,16 @@ def said_of_stored_runs() -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("claim", [each for each in EACH_CLAIM if "(one run of" in each.values[0].known])
+def test_times_of_one_run_in_known_are_those_that_its_chapter_stores(claim: Claim):
+    """After another run of the chapter, `known` and its date follow."""
+    said = {n for chapter in claim.chapters for n in all_numbers(outputs(NOTEBOOKS[chapter].cells))}
+    for sentence in re.split(r"(?<=\.) ", claim.known):
+        times, run, _ = sentence.partition("(one run of")
+        for value, spelling in numbers(times).items() if run else ():
+            assert stands_in(value, spelling, said), f"{spelling} in what is known of {claim.id}: {claim.chapters}"
+
+
 HEADS = ("MHA", "MQA", "MQA wide")
 
 
