@@ -61,7 +61,8 @@ def prepare(path: Path, modules: Path, repository: str | None) -> nbformat.Noteb
     heading, _, rest = title.source.partition("\n")
     rest = rest.replace("\n**", "\n{.question}\n**", 1)  # the chapter's one question stands first, and large
     rest = rest.replace("\n| | |\n", "\n{.facts}\n| | |\n", 1)
-    title.source = f'{heading}\n\n<div class="opening">{emblems.emblem(path.stem[:2])}</div>\n{rest}\n\n{launch_line(path.name, repository)}'
+    opening = f'<div class="opening">{emblems.emblem(path.stem[:2])}</div>'
+    title.source = f"{heading}\n\n{opening}\n{rest}\n\n{launch_line(path.name, repository)}"
     return notebook
 
 

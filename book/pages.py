@@ -13,6 +13,7 @@ import nbformat
 
 from book.emblems import emblem
 from book.live import live_html
+from minimistral import lab
 from minimistral.lab import Odometer
 from minimistral.lab.claims import KINDS, VERDICTS, Claim, claims
 from minimistral.lab.stored_results import stored
@@ -33,9 +34,10 @@ AROUND = (
     "ngram",
     "data",
     "train",
+    "checkpoints.errors",
     "checkpoints.read",
 )
-AROUND += ("checkpoints.write", "checkpoints.hub", "memory", "machine", "plan", "fast", "offload", "parallel")
+AROUND += ("checkpoints.write", "checkpoints.hub", "memory", "machine", "plan", "fast", "offload", "parallel", "ranks")
 LINK = re.compile(r"\[[^\]]*\]\((https?://[^)\s]+)\)|<(https?://[^>\s]+)>")
 
 
@@ -180,7 +182,8 @@ def bibliography() -> str:
     cited = citations()
     lines = ["# Bibliography\n\n## Papers\n"]
     for key, (who, title, year) in sorted(papers.items(), key=lambda item: (item[1][2], item[1][0])):
-        lines.append(f"- {who} ({year}). *{title}*. [{key}]({address(key)}){_chapters(cited.pop(key, []))}")
+        by = _chapters(cited.pop(key, [])) + _figures(key)
+        lines.append(f"- {who} ({year}). *{title}*. [{key}]({address(key)}){by}")
     lines.append("\n## Code, reports and pages\n")
     lines += [f"- <{link}>{_chapters(by)}" for link, by in sorted(cited.items())]
     return "\n".join(lines) + "\n"
@@ -220,6 +223,13 @@ def _chapters(stems: list[str]) -> str:
     return " Chapter " + ", ".join(f"[{stem[:2]}](chapters/{stem}.ipynb)" for stem in stems) if stems else ""
 
 
+def _figures(key: str) -> str:
+    """The page of the figures, where a number in one of their tables comes from this paper."""
+    number = key.partition(":")[2]
+    tables = (ROOT / "figures" / "data").glob("*.csv")
+    return " [Figures](figures.md)" if any(number in table.read_text(encoding="utf-8") for table in tables) else ""
+
+
 # ---- reference ------------------------------------------------------------------------------------------------------
 
 
@@ -243,9 +253,16 @@ def _module(name: str) -> str:
     module = import_module(f"minimistral.{name}")
     text = f"{title}\n{'^' * len(title)}\n\n.. automodule:: minimistral.{name}\n"
     if name == "lab":
-        return text + "\n"
+        return text + "\n" + "\n".join(_lab_name(own) for own in module.__all__)
     own = [n for n, value in vars(module).items() if _is_public(n, value, module.__name__)]
     return text + f"   :members: {', '.join(own)}\n\n" if own else text + "\n"
+
+
+def _lab_name(name: str) -> str:
+    """A tool or function of the notebooks, documented where it is defined."""
+    value = getattr(lab, name)
+    kind = "class" if inspect.isclass(value) else "function"
+    return f".. auto{kind}:: {value.__module__}.{name}\n"
 
 
 def _is_public(name: str, value: object, module: str) -> bool:
