@@ -5,7 +5,8 @@
 
 Needs torch, safetensors, numpy, sentencepiece, typer and tqdm. Weights are random, made on the GPU in the real shapes, so
 nothing is downloaded. Each part takes less than 8 minutes on an H100 and adds what it found to a dated file under
-benchmarks/results. Exit status: 0, all promises kept; 1, one was not, or a part failed; 2, there is no GPU here.
+benchmarks/results. A model that does not fit the GPU is left out: 80 GB hold all of them, 24 the dense one. Exit status: 0,
+all promises kept; 1, one was not, or a part failed; 2, there is no GPU here.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from benchmarks import machine
 from minimistral.config import ModelConfig, MoEConfig
 from minimistral.fast import FastDecoder, fast_generate, fast_stream
 from minimistral.generation import generate, read, stream
+from minimistral.memory import available_bytes, whole_bytes
 from minimistral.offload import offload
 from minimistral.quantize import is_quantized_name, kind_of, quantize_
 from minimistral.transformer import Transformer
@@ -189,6 +191,8 @@ def mixtral_int4(setting: Setting, found: Findings) -> None:
 
 def prefill_32k(setting: Setting, found: Findings) -> None:
     """A prompt of 32K tokens through the dense model with its window: the last tokens as fast as those in the middle."""
+    if not has_room(setting, found, setting.dense, None):
+        return
     model = random_model(setting.dense, setting.device, setting.dtype)
     n = setting.long_prompt
     cache, ids = model.make_cache(1, n), torch.randint(setting.dense.vocab_size, (n,)).tolist()
@@ -252,6 +256,8 @@ def _decoding(
     plain: bool = False,
 ) -> None:
     """One text, token by token. Share of bandwidth: bytes that a step must read, times steps a second, over what was measured."""
+    if not has_room(setting, found, config, bits):
+        return
     bandwidth = measured_bandwidth(setting)
     clear(setting.device)
     found.note("bandwidth, GB/s", {name: round(value / 1e9, 1) for name, value in bandwidth.items()})
@@ -282,6 +288,15 @@ def _decoding(
         found.promise("share of the measured bandwidth", share, promised)
     else:
         found.note("share of the measured bandwidth", share)
+
+
+def has_room(setting: Setting, found: Findings, config: ModelConfig, bits: str | None) -> bool:
+    """Whether the GPU can hold the model; a part that is too large for it says so, and neither keeps nor breaks a promise."""
+    needed, free = whole_bytes(config, setting.dtype, bits), available_bytes(setting.device)
+    if setting.device.type == "cpu" or needed <= free:
+        return True
+    found.note("left out", f"needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
+    return False
 
 
 def rate(setting: Setting, run: Callable[[list[int], int], Iterator[int]]) -> float:

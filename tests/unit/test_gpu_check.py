@@ -78,6 +78,16 @@ def test_tiny_numbers_never_land_among_the_results(monkeypatch):
     assert gpu_check.main(["--tiny"]) == 0
 
 
+def test_what_a_gpu_cannot_hold_is_left_out_and_named(monkeypatch):
+    monkeypatch.setattr(gpu_check, "available_bytes", lambda device: 23 * 10**9)
+    setting, found = gpu_check.real(), gpu_check.Findings()
+    assert gpu_check.has_room(setting, found, setting.dense, None) and not found
+    gpu_check.mixtral_int8(setting, found)
+    gpu_check.mixtral_int4(setting, found)
+    assert found["left out"].endswith("and 23.0 are free") and not found.broken
+    assert gpu_check.has_room(gpu_check.tiny(), found, setting.mixture, None)  # on a CPU nothing is measured
+
+
 @pytest.mark.parametrize("bits", [None, "int8", "int4"])
 def test_random_models_have_the_shapes_and_kinds_that_loading_gives(bits):
     config = gpu_check.tiny().mixture
