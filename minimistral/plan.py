@@ -254,10 +254,9 @@ def _cpu_plan(config: ModelConfig, here: Machine, dtype: str, quantize: str | No
 
 def _first_layers(config: ModelConfig, here: Machine, context: int) -> Plan:
     """What is left: embeddings, head, and as many layers as memory and disk have room for; at least one is planned."""
-    one, none = replace(config, n_layers=1), weight_bytes(replace(config, n_layers=1), "bfloat16")
-    layer = weight_bytes(replace(config, n_layers=2), "bfloat16") - none
-    room = min(ROOM * here.memory_free, here.disk_free) - whole_bytes(one, "bfloat16", None, context)
-    n = max(1, min(config.n_layers - 1, 1 + int(room // layer)))
+    one, two = (whole_bytes(replace(config, n_layers=n), "bfloat16", None, context) for n in (1, 2))
+    room = min(ROOM * here.memory_free, here.disk_free)
+    n = max(1, min(config.n_layers - 1, 1 + int((room - one) // (two - one))))
     part = replace(config, n_layers=n)
     needed = whole_bytes(part, "bfloat16", None, context)
     what = "first layer" if n == 1 else f"first {n} layers"
@@ -269,6 +268,8 @@ def _first_layers(config: ModelConfig, here: Machine, context: int) -> Plan:
         least = f"{_gb(in_memory)} even with {_bits('bfloat16', few)} weights"
         reason = f"The whole model takes {least}, and {_gb(here.memory_free)} are free"
     why = f"{reason}: its {what}, {_gb(needed)}, can be run and looked at."
+    if needed > room:
+        why = f"{reason}, too few even for its {what}, {_gb(needed)}. Make room, or use another machine."
     return Plan("cpu", "bfloat16", None, None, 0, n, needed, None, why)
 
 

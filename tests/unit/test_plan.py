@@ -61,6 +61,10 @@ def test_where_the_whole_does_not_fit_some_layers_do():
     assert few.layers is not None and 1 <= few.layers < 32 and few.quantize is None and few.tokens_per_second is None
     assert few.bytes_needed <= 0.8 * 4 * GB and f"{few.layers} layers" in few.describe()
     assert plan(MIXTURE, a_machine(3)).layers == 1  # one layer of Mixtral is 2.9 GB: more than there is, and the least
+    assert "too few even for its first layer" in plan(MIXTURE, a_machine(3)).why
+    assert "too few even for its first layer" in plan(DENSE, a_machine(64, disk=0.1)).why
+    long = plan("mistral-7b-v0.3", a_machine(64), context=1_000_000)  # a cache of 4.1 GB a layer counts too
+    assert 1 < long.layers < 32 and long.bytes_needed <= 0.8 * 64 * GB and "can be run" in long.why
     assert "disk" in plan(DENSE, a_machine(64, disk=5)).why
 
 
