@@ -255,7 +255,8 @@ def _router_logits(model: nn.Module) -> Iterator[list[tuple[Tensor, int]]]:
 
 def _fast(device: torch.device) -> torch.autocast:
     """bfloat16 where the hardware multiplies it faster, float32 everywhere else. The weights stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())
+    has_units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)  # Ampere and later
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_units)
 
 
 def _check_tokens(name: str, tokens: Tensor, model: Transformer, config: TrainConfig) -> None:

@@ -18,6 +18,7 @@ from minimistral.data import read_tokens
 from minimistral.moe import balance_loss
 from minimistral.train import (
     TrainConfig,
+    _fast,
     draw_batch,
     held_out_loss,
     learning_rate,
@@ -418,3 +419,13 @@ def test_the_progress_line_shows_loss_and_speed(capsys):
     train(small_model(), random_text(), SHORT)
     line = capsys.readouterr().err
     assert "12/12" in line and "loss=" in line and "tokens/s=" in line
+
+
+@pytest.mark.parametrize("is_ampere", [True, False])
+def test_16_bits_only_where_the_hardware_has_them(monkeypatch, is_ampere):
+    """A Turing card has them too, if one asks torch for what it can emulate: slower than float32."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or is_ampere
+    )
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype, enabled: (kind, enabled))
+    assert _fast(torch.device("cuda")) == ("cuda", is_ampere) and _fast(torch.device("cpu")) == ("cpu", False)
