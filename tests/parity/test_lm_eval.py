@@ -1,6 +1,9 @@
 """lm-evaluation-harness as an oracle: through the adapter it gives our own numbers, item by item. Needs `minimistral[eval]`."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -160,6 +163,35 @@ def test_the_device_that_lm_eval_gives_unasked_is_no_demand():
     assert next(MinimistralLM("tiny-mistral", device="cuda:0").model.parameters()).device.type in ("cpu", "mps")
     with pytest.raises(ValueError, match="device"):
         MinimistralLM("tiny-mistral", device="abacus")
+
+
+def test_lm_eval_s_own_command_line_knows_the_model_by_its_name(task, adapter, tmp_path):
+    """As a reader types it: offline, some items only, the samples kept."""
+    arguments = ["--model", "minimistral", "--model_args", "pretrained=tiny-mistral,dtype=float32", "--device", "cpu"]
+    arguments += [
+        "--tasks",
+        "minimistral_choices",
+        "--include_path",
+        str(task.parent),
+        "--limit",
+        "6",
+        "--batch_size",
+        "2",
+    ]
+    arguments += ["--log_samples", "--output_path", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "minimistral.lm_eval_adapter", "run", *arguments],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "HF_HOME": str(tmp_path / "hub")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    [written] = (tmp_path / "out").rglob("samples_*.jsonl")
+    samples = sorted(map(json.loads, written.read_text(encoding="utf-8").splitlines()), key=lambda s: s["doc_id"])
+    ours = score(adapter.model, adapter.tokenizer, SUBSET[:6])
+    assert [sample["doc"]["id"] for sample in samples] == [item.id for item in SUBSET[:6]]
+    for sample, choices in zip(samples, ours):
+        theirs = [float(reply[0]) for reply in sample["filtered_resps"]]
+        assert theirs == pytest.approx([choice.log_p for choice in choices], abs=1e-4)
+    assert "|minimistral_choices|" in done.stdout and "acc_bytes" in done.stdout
 
 
 def test_the_command_writes_a_task_and_explains_itself(tmp_path, capsys):
