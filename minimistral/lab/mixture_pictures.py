@@ -7,6 +7,8 @@ from torch import Tensor
 from minimistral.lab import theme
 from minimistral.lab.picture import Picture, show
 
+PAPER_LAYERS = (0, 15, 31)  # of Mixtral's 32, in its paper's Table 5
+
 
 def draw_batch(
     sizes: Sequence[int], formula: Sequence[float], counted: dict[str, Tensor], timed: Sequence[int], slower: dict
@@ -32,18 +34,30 @@ def draw_batch(
         return show(figure, "Experts read against batch size; and the time of a mixture and of a dense block.")
 
 
-def draw_neighbours(found: dict[str, tuple[Tensor, Tensor]], paper: dict[str, list[list[float]]]) -> Picture:
-    """Neighbours that agree, in percent, by layer and kind of text: seen and null (layers, kinds), and the paper's points."""
+def draw_neighbours(
+    found: dict[str, tuple[Tensor, Tensor]], paper: dict[str, list[list[float]]], numbers: Sequence[int] | None = None
+) -> Picture:
+    """Neighbours that agree, in percent, by layer and kind of text: seen and null (layers, kinds), and the paper's points.
+
+    numbers: None for a model's first, middle and last layer, beside which stand the paper's; where only some of Mixtral's
+    layers are there, their numbers: each stands beside the paper's figures for this very layer, if it has any.
+    """
     with theme.figure(1, 2, size=(7.2, 3.5)) as (figure, panels):
         for axes, (name, (seen, null)) in zip(panels, found.items()):
-            layers = ("first layer", "middle", "last layer") if len(seen) == 3 else ("first layer", "last")
+            layers, beside = ("first layer", "middle", "last layer"), dict(enumerate(paper[name]))
+            if len(seen) < 3:
+                layers, beside = ("first layer", "last layer"), {0: paper[name][0]}
+            if numbers is not None:
+                layers = [f"layer {number}" for number in numbers]
+                known = dict(zip(PAPER_LAYERS, paper[name]))
+                beside = {at: known[number] for at, number in enumerate(numbers) if number in known}
             axes.axhline(12.5 if name == "first" else 46.4, color=theme.INK, ls=":", lw=1)
             for at, (high, low) in enumerate(zip(seen, null)):
                 places = [at - 0.3 + 0.1 * kind for kind in range(len(high))]
                 axes.vlines(places, low, high, color=theme.LIGHT)
                 axes.plot(places, low, "o", mfc=theme.PAPER, color=theme.GREY, ms=5)
                 axes.plot(places, high, "o", color=theme.BLUE, ms=5)
-            for at, points in enumerate(paper[name] if len(seen) == 3 else paper[name][:1]):
+            for at, points in beside.items():
                 axes.plot([at + 0.3] * len(points), points, "D", color=theme.PINK, ms=3)
             axes.set_xticks(range(len(seen)), layers[: len(seen)])
             axes.set_ylabel("neighbours that agree (%)")
@@ -59,10 +73,15 @@ def draw_neighbours(found: dict[str, tuple[Tensor, Tensor]], paper: dict[str, li
         return show(figure, "Neighbours that agree in three layers: five kinds of text, their loads, and the paper.")
 
 
-def draw_missed(shares: Tensor, lost: Tensor, kinds: Sequence[str]) -> Picture:
-    """Two tables (kinds, E): the share of first choices, and the bits a token lost without the expert."""
-    with theme.figure(1, 2, size=(7.2, 2.9), sharey=True) as (figure, panels):
-        for axes, table, form in zip(panels, (100 * shares, lost), ("{:.0f}", "{:.2f}")):
+def draw_missed(shares: Tensor, lost: Tensor | None, kinds: Sequence[str]) -> Picture:
+    """Two tables (kinds, E): the share of first choices, and the bits a token lost without the expert, if measured."""
+    tables = [(100 * shares, "{:.0f}", "first choices (%)")]
+    alt = "First choices by kind of text, in percent."
+    if lost is not None:
+        tables.append((lost, "{:.2f}", "bits a token lost without it"))
+        alt = "First choices, and bits lost without each expert, by kind of text."
+    with theme.figure(1, len(tables), size=(3.6 * len(tables), 2.9), sharey=True, squeeze=False) as (figure, [panels]):
+        for axes, (table, form, title) in zip(panels, tables):
             largest = float(table.max()) or 1.0
             axes.imshow(table, cmap="Blues", vmin=0, vmax=largest, aspect="auto")
             for row, values in enumerate(table.tolist()):
@@ -71,8 +90,6 @@ def draw_missed(shares: Tensor, lost: Tensor, kinds: Sequence[str]) -> Picture:
                     word = form.format(value).replace("-0.00", "0.00")
                     axes.text(e, row, word, ha="center", va="center", color=colour, fontsize=8)
             axes.set_xticks(range(table.shape[1]), range(table.shape[1]))
-            axes.set_xlabel("expert of the last layer")
+            axes.set(xlabel="expert of the last layer", title=title)
         panels[0].set_yticks(range(len(kinds)), kinds)
-        panels[0].set_title("first choices (%)")
-        panels[1].set_title("bits a token lost without it")
-        return show(figure, "First choices, and bits lost without each expert, by kind of text: the same pattern.")
+        return show(figure, alt)

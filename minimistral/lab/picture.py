@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from html import escape
 
 from PIL import Image
@@ -44,7 +45,9 @@ def show(figure, alt: str) -> Picture:
     Raises ValueError where it is larger than 60 kB: draw fewer marks, or a smaller figure.
     """
     drawn, file = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI, transparent=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a model may write in any script; the alt text has it
+        figure.savefig(drawn, format="png", dpi=DPI, transparent=False)
     Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, format="png", optimize=True)
     if file.tell() > MAX_BYTES:
         raise ValueError(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minimistral.attention import QUERY_BLOCK
 from minimistral.checkpoints.catalog import read_catalog
-from minimistral.checkpoints.entry import Entry
+from minimistral.checkpoints.entry import FLOATS, Entry
 from minimistral.checkpoints.folder import find_checkpoint
 from minimistral.evaluate import in_chunks
 from minimistral.memory import ROOM, available_bytes, cache_bytes
@@ -27,6 +27,19 @@ CHUNK = 512  # tokens read at a time
 def tensors_of(folder: Path) -> dict[str, Entry]:
     """Every tensor of a model's files by name: shape, dtype, bytes, none of them read."""
     return read_catalog(find_checkpoint(folder).weights)
+
+
+def as_table(path: Path, entries: dict[str, Entry]) -> dict[str, dict]:
+    """Of these tensors those in one file, in the words of a safetensors file's table: for a pickle, which has no table.
+
+    Its numbers need not lie one after another, so each place is counted from 0.
+    """
+    words = {dtype: word for word, dtype in FLOATS.items()}
+    return {
+        name: {"dtype": words[entry.dtype], "shape": list(entry.shape), "data_offsets": [0, entry.n_bytes]}
+        for name, entry in entries.items()
+        if entry.file == path
+    }
 
 
 @contextmanager

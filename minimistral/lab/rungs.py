@@ -1,12 +1,14 @@
 """Chapters 12 and 13: as much of a real model as this machine can take, or a stand-in, chosen and said in one line."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minimistral.checkpoints import load
 from minimistral.checkpoints.filling import read_record
 from minimistral.checkpoints.folder import find_checkpoint
-from minimistral.checkpoints.known_models import known_model
+from minimistral.checkpoints.known_models import KNOWN_MODELS, known_model
 from minimistral.config import ModelConfig
 from minimistral.loading import load_planned
 from minimistral.machine import Machine, machine
@@ -14,6 +16,8 @@ from minimistral.memory import available_bytes, bytes_needed
 from minimistral.plan import Plan, plan
 from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
+
+V1_SIZE = 32_000  # words of the first tokenizer, which the library has
 
 
 @dataclass
@@ -39,8 +43,22 @@ class Rung:
     def is_whole(self) -> bool:
         return self.is_real and self.layers is None
 
+    @property
+    def is_chat(self) -> bool:
+        """Whether it is one of those that were taught to chat, which only their names tell: …-Instruct-…"""
+        return self.is_real and re.search(r"(?i)\binstruct\b", _title(self.folder)) is not None
+
     def load(self) -> tuple[Transformer, Tokenizer | None]:
-        """The model, and its tokenizer. Of several GPUs the notebook itself uses one, as one allows; torchrun uses all."""
+        """The model, and its tokenizer; where the folder has none, v0.1's for a vocabulary of 32,000, else None.
+
+        Of several GPUs the notebook itself uses one, as one allows; torchrun uses all.
+        """
+        model, tokenizer = self._load()
+        if tokenizer is None and model.config.vocab_size == V1_SIZE:
+            tokenizer = Tokenizer.mistral_v1()
+        return model, tokenizer
+
+    def _load(self) -> tuple[Transformer, Tokenizer | None]:
         if not self.is_real:
             return load(self.folder, device="cpu", dtype="float32")
         if self.layers is not None:
@@ -60,7 +78,8 @@ def find_rung(model: str, stand_in: str, weights: str | Path | None = None, mach
     """The highest rung of `model` (a known model's name) that the files here and this machine allow. No network.
 
     weights: the folder where the files are; None: where `minimistral download` or another program put them, if anywhere.
-    Without any: `stand_in`, a bundled model's name. ValueError where `weights` names no folder.
+    Without any: `stand_in`, a bundled model's name. ValueError where `weights` names no folder, or one with a mixture where
+    `model` is dense, or the other way about.
     """
     folder = _folder(model, weights)
     whole = plan(_preset(model), machine)
@@ -68,17 +87,38 @@ def find_rung(model: str, stand_in: str, weights: str | Path | None = None, mach
         from minimistral.checkpoints.place import BUNDLED
 
         get = f"minimistral download {model}{_option(whole.layers)}"
-        why = f"A stand-in, {stand_in}, trained in this repository: the real weights are not here. To get them: {get}"
+        why = f"A stand-in, {stand_in}: the real weights are not here. Get them: {get}"
         return Rung("stand-in", BUNDLED / stand_in, None, whole, why)
-    record = read_record(folder)
+    _refuse_another_kind(folder, model)
+    record, title = read_record(folder), _title(folder)
     if record is not None and record.layers is not None:
-        why = f"Of the real {model} {_count(len(record.layers))}: {', '.join(map(str, record.layers))}. They are in {folder.name}."
+        why = f"Of the real {title} only {_listed(record.layers)}, counted from 0. It is what lies in {folder.name}."
         return Rung("some layers", folder, record.layers, whole, why)
     local = plan(folder, machine)
     if local.layers is not None:
-        why = f"The first {_count(local.layers)} of the real {model}. {local.why}"
+        why = f"Of the real {title} only {_listed(range(local.layers))}, counted from 0. {local.why}"
         return Rung("some layers", folder, list(range(local.layers)), local, why)
-    return Rung(_name(local), folder, None, local, f"The real {model}. {local.describe()}")
+    return Rung(_name(local), folder, None, local, f"The real {title}. {local.describe()}")
+
+
+def _title(folder: Path) -> str:
+    """What the model in a folder is called: as its record or Hugging Face's cache has it, else as the folder is."""
+    record = read_record(folder)
+    if record is not None:
+        return record.model.split("/")[-1]
+    in_cache = [part for part in folder.absolute().parts[-3:] if part.startswith("models--")]
+    return in_cache[0].split("--")[-1] if in_cache else folder.resolve().name
+
+
+def _refuse_another_kind(folder: Path, model: str) -> None:
+    wanted, found = ModelConfig.preset(_preset(model)), find_checkpoint(folder).config_file.config
+    if (wanted.moe is None) != (found.moe is None):
+        kinds = {True: "a dense model", False: "a mixture of experts"}
+        others = [known.repo for known in KNOWN_MODELS.values() if known.preset == _preset(model)]
+        raise ValueError(
+            f"{folder}: holds {kinds[found.moe is None]}, and this chapter is about {kinds[wanted.moe is None]}. "
+            f"Give a folder with {' or '.join(others)}, or None."
+        )
 
 
 def _dtype_of(config: ModelConfig, layers: list[int]) -> str:
@@ -100,8 +140,13 @@ def _option(n_layers: int | None) -> str:
     return " --layers 0" if n_layers == 1 else f" --layers 0-{n_layers - 1}"
 
 
-def _count(n: int) -> str:
-    return "1 layer" if n == 1 else f"{n} layers"
+def _listed(layers: Sequence[int]) -> str:
+    """layer 3; layers 0, 1; layers 0 to 5; layers 0, 2, 7"""
+    if len(layers) == 1:
+        return f"layer {layers[0]}"
+    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"layers {layers[0]} to {layers[-1]}"
+    return f"layers {', '.join(map(str, layers))}"
 
 
 def _preset(model: str) -> str:

@@ -14,6 +14,7 @@ import torch
 
 from minimistral import ModelConfig, MoEConfig, Transformer, generate, load, save
 from minimistral.lab import RoutingMap, real_mixture, rungs
+from minimistral.lab.mixture_pictures import draw_missed, draw_neighbours
 from minimistral.lab.routing import text_rows
 from minimistral.lab.rungs import find_rung
 from minimistral.machine import Gpu, Machine
@@ -98,6 +99,39 @@ def test_its_cells_run_on_one_layer(part):
     assert names["rung"].name == "some layers" and names["L"] == 1 and not names["has_loss"]
     assert names["n_here"] == 1 and len(names["rows"]) == 20
     assert "two experts by hand" in said and names["LAYERS"] == [0]
+
+
+def test_its_cells_run_on_stacked_pickles(fake, tmp_path, monkeypatch):
+    """The files consolidated.00.pt to .07.pt of Mixtral's own repository: a layer's experts in one tensor, w2 transposed."""
+    model, tokenizer = load(fake)
+    save(model, tmp_path / "native", tokenizer=tokenizer)
+    folder, state = tmp_path / "pt", model.state_dict()
+    folder.mkdir()
+    for name in ("params.json", "tokenizer.model"):
+        (folder / name).write_bytes((tmp_path / "native" / name).read_bytes())
+    stacked = {k.replace("feed_forward", "block_sparse_moe"): w for k, w in state.items() if ".experts." not in k}
+    for layer in range(2):
+        for w in ("w1", "w2", "w3"):
+            experts = [state[f"layers.{layer}.feed_forward.experts.{e}.{w}.weight"] for e in range(8)]
+            experts = [each.T if w == "w2" else each for each in experts]
+            stacked[f"layers.{layer}.block_sparse_moe.{w}"] = torch.cat(experts)
+    for n in range(8):
+        torch.save({name: stacked[name].clone() for name in list(stacked)[n::8]}, folder / f"consolidated.{n:02}.pt")
+    monkeypatch.setattr(rungs, "plan", lambda *_: CPU)
+    names, said = run_cells(folder, "4 Play", SLOW)
+    assert "23 tensors in 8 file(s)" in said and "two experts by hand" in said and names["n_here"] == 2
+    ids = torch.tensor([names["prompt_ids"]])
+    torch.testing.assert_close(names["model"](ids), model(ids))
+
+
+def test_pictures_of_some_layers_claim_no_more_than_they_show():
+    seen = torch.rand(2, 5)
+    found, paper = {"first": (seen, seen / 2), "in common": (seen, seen / 2)}, {"first": [[14.0], [28.0], [23.0]]}
+    paper["in common"] = paper["first"]
+    whole, part = (draw_neighbours(found, paper, numbers).png for numbers in (None, [15, 17]))
+    assert whole != part != draw_neighbours(found, paper, [16, 17]).png  # the paper has layer 15, and not 16
+    both, left = (draw_missed(torch.rand(5, 8), lost, "abcde") for lost in (torch.rand(8, 5).T, None))
+    assert "bits lost" in both.alt and "lost" not in left.alt
 
 
 HUB = {"attention.wq": "self_attn.q_proj", "attention.wk": "self_attn.k_proj", "attention.wv": "self_attn.v_proj"}

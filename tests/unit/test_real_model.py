@@ -11,6 +11,7 @@ from minimistral.lab import rungs
 from minimistral.lab.real_model import (
     as_if,
     as_if_unpermuted,
+    as_table,
     bits_of,
     lengths_that_fit,
     losses,
@@ -143,6 +144,60 @@ def test_gpus(tmp_path, monkeypatch, model, gpus, name):
     assert find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m").name == name
 
 
+@pytest.mark.parametrize(
+    ("place", "title", "is_chat"),
+    [
+        ("Mistral-7B-v0.1", "Mistral-7B-v0.1", False),
+        ("Mistral-7B-Instruct-v0.3", "Mistral-7B-Instruct-v0.3", True),
+        ("instructors/mine", "mine", False),
+        ("models--mistralai--Mistral-7B-Instruct-v0.2/snapshots/41b61a", "Mistral-7B-Instruct-v0.2", True),
+    ],
+)
+def test_what_a_model_is_called_and_whether_it_chats(model, tmp_path, place, title, is_chat):
+    """Whoever points WEIGHTS at another version is not told that it is v0.1."""
+    save(model, tmp_path / place)
+    rung = find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / place, machine=laptop())
+    assert rung.why.startswith(f"The real {title}. ") and rung.is_chat == is_chat
+
+
+def test_a_download_is_called_as_its_record_says(model, tmp_path):
+    save(model, tmp_path / "m")
+    record = dict(model="mistralai/Mistral-7B-Instruct-v0.3", commit="c", files={"params.json": {"size": 1}})
+    (tmp_path / "m" / "download.json").write_text(json.dumps(record))
+    rung = find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m", machine=laptop())
+    assert rung.why.startswith("The real Mistral-7B-Instruct-v0.3. ") and rung.is_chat
+
+
+def test_the_other_kind_of_model_is_refused(model, tmp_path):
+    save(model, tmp_path / "dense")
+    with pytest.raises(ValueError, match="dense: holds a dense model, .* mistralai/Mixtral-8x7B-v0.1 or"):
+        find_rung("mixtral-8x7b-v0.1", "tiny-mixtral", weights=tmp_path / "dense", machine=laptop())
+
+
+def test_without_a_tokenizer_the_first_vocabulary_has_its_own(model, like_the_hub, tmp_path):
+    save(model, tmp_path / "m")
+    for folder, expected in ((tmp_path / "m", None), (like_the_hub[1], 32_000)):
+        rung = find_rung("mistral-7b-v0.1", "tiny-mistral", weights=folder, machine=laptop())
+        tokenizer = rung.load()[1]
+        assert tokenizer is None if expected is None else tokenizer.vocab_size == expected
+
+
+def test_the_table_of_a_pickle_is_that_of_the_same_safetensors_file(model, tmp_path):
+    save(model, tmp_path / "m")
+    path = tmp_path / "m" / "consolidated.safetensors"
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    header.pop("__metadata__", None)
+    pickle = tmp_path / "p" / "consolidated.00.pth"
+    pickle.parent.mkdir()
+    (pickle.parent / "params.json").write_bytes((tmp_path / "m" / "params.json").read_bytes())
+    torch.save(model.state_dict(), pickle)
+    table = as_table(pickle, tensors_of(pickle.parent))
+    sizes = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in header.items()}
+    assert {name: entry["data_offsets"] for name, entry in table.items()} == {name: [0, n] for name, n in sizes.items()}
+    assert all(table[name][key] == header[name][key] for name in header for key in ("dtype", "shape"))
+
+
 def test_a_folder_that_is_none_is_named():
     with pytest.raises(ValueError, match="no/such"):
         find_rung("mistral-7b-v0.1", "tiny-mistral", weights="no/such", machine=laptop())
@@ -228,7 +283,7 @@ def test_the_cells_of_chapter_12_on_real_rungs(like_the_hub, name, tmp_path, mon
     quantize = "int8" if name == "cpu" else None
     part = dict(layers=layers) if layers is not None else {}
     monkeypatch.setattr(
-        rungs.Rung, "load", lambda self: load(folder, device="cpu", dtype="bfloat16", quantize=quantize, **part)
+        rungs.Rung, "_load", lambda self: load(folder, device="cpu", dtype="bfloat16", quantize=quantize, **part)
     )
     names, threads = {"display": lambda picture: print("drawn:", picture.alt)}, torch.get_num_threads()
     try:
@@ -258,6 +313,7 @@ def _played(source, name):
         "(64, 1) if on_cpu else (1024, 8)", "(64, 1)"
     )
     source = source.replace('assert took[" 8 bits"] <', "assert 0 <").replace("< 8 * bound", "< 800 * bound")
+    source = source.replace("bound / 2 <", "0 <")  # so small a layer lies in the processor's cache
     source = source.replace("== real.n_layers", "== 3")  # this small model is whole
     if name == "several gpus":
         source = source.replace('.device.type == "cpu"', '.device.type == "cuda"')

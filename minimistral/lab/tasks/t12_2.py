@@ -26,6 +26,8 @@ def cases(draw: random.Random) -> list[tuple]:
         healthy = curve(n)
         suspect = healthy + torch.tensor([draw.uniform(-0.2, 0.2) for _ in range(n)])
         suspect[at:] = healthy[at:] + torch.tensor([draw.uniform(0.7, 2.0) for _ in range(n - at)])
+        before = min(at, 3)  # a little worse already, but not by so much
+        suspect[at - before : at] = healthy[at - before : at] + draw.uniform(0.25, 0.4)
         for blip in blips:
             suspect[blip] = healthy[blip] + 1.5
         return healthy, suspect
@@ -48,6 +50,10 @@ def _short_prompts(healthy: Tensor, suspect: Tensor) -> int:
 def _last_fine(healthy: Tensor, suspect: Tensor) -> int:
     found = breaks_at(healthy, suspect)
     return found - 1 if found > 0 else found
+
+
+def _any_worse(healthy: Tensor, suspect: Tensor) -> int:
+    return breaks_at(healthy, suspect + MARGIN)
 
 
 def _wrong_sign(healthy: Tensor, suspect: Tensor) -> int:
@@ -75,6 +81,11 @@ EXERCISE = Exercise(
             wrong=_first_blip,
         ),
         Mistake("short prompts", "You looked at the beginning only, and short prompts are fine.", wrong=_short_prompts),
+        Mistake(
+            "however little",
+            "Here a position counts that is worse by a hair, and luck does that too. More than 0.5 bits are asked for.",
+            wrong=_any_worse,
+        ),
         Mistake("last good position", "One too early: at this position all is well still.", wrong=_last_fine),
         Mistake("wrong sign", "More bits are worse. You found where the healthy model loses.", wrong=_wrong_sign),
         Mistake("no end", "Where it never breaks, return -1: the length is no position.", wrong=_length_for_none),

@@ -27,6 +27,11 @@ def beginning_only(healthy, suspect):
     return next((start for start in range(len(worse)) if all(worse[start:])), -1)
 
 
+def no_margin(healthy, suspect):
+    worse = [bool(b > a) for a, b in zip(healthy, suspect)]
+    return next((start for start in range(len(worse)) if all(worse[start:])), -1)
+
+
 def one_early(healthy, suspect):
     found = every_start(healthy, suspect)
     return found - 1 if found > 0 else found
@@ -44,6 +49,7 @@ def length(healthy, suspect):
 WRONG = {
     "first blip": [first_worse],
     "short prompts": [beginning_only],
+    "however little": [no_margin],
     "last good position": [one_early],
     "wrong sign": [other_way],
     "no end": [length],
