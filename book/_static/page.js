@@ -38,18 +38,26 @@ function wakePrediction(fields) {
   });
 }
 
-document.addEventListener("DOMContentLoaded", () => {
-  // The sidebar's captions call themselves headings without saying of which level.
-  document.querySelectorAll('[role="heading"]:not([aria-level])').forEach((heading) => heading.setAttribute("aria-level", "2"));
-  // What scrolls must be reachable, or a keyboard cannot scroll it.
+// What scrolls must be reachable, or a keyboard cannot scroll it.
+function reach() {
   const scrolls = document.querySelectorAll("pre, .cell_output, .table-wrapper, .live-tool, .figure-scroll, .output, mjx-container");
   scrolls.forEach((box) => {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
   });
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  // The sidebar's captions call themselves headings without saying of which level.
+  document.querySelectorAll('[role="heading"]:not([aria-level])').forEach((heading) => heading.setAttribute("aria-level", "2"));
+  reach();
   document.querySelectorAll("fieldset.prediction").forEach(wakePrediction);
   document.querySelectorAll(".quiz button").forEach((button) =>
     button.addEventListener("click", () => button.parentElement.querySelectorAll("details").forEach((part) => (part.open = false))));
 });
+
+// Again once formulas are typeset and pictures have their size, and in a window of another width.
+window.addEventListener("load", () => Promise.resolve(window.MathJax?.startup?.promise).then(reach));
+window.addEventListener("resize", reach);
 
 // Before print every explanation is unfolded: paper has nothing to click.
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
