@@ -43,7 +43,7 @@ class Piece:
 
     def view(self, tensor: Tensor, i: int) -> Tensor:
         """The i-th of the weights in the file's whole tensor, seen in the model's order."""
-        own = tensor if len(self.weights) == 1 else tensor.reshape(len(self.weights), -1, self.shape[-1])[i]
+        own = tensor if tensor.ndim == 1 else tensor.reshape(len(self.weights), -1, tensor.shape[-1])[i]
         return own if self.turn is None else self.turn(own)
 
     def part(self, tensor: Tensor, i: int) -> Tensor:

@@ -57,8 +57,9 @@ def test_the_native_table_is_the_model(moe, tied):
 
 
 @pytest.mark.parametrize("variant", [names.native_pieces, names.stacked_pieces, names.hub_pieces, names.fused_pieces])
-def test_every_variant_gives_each_weight_once_and_in_its_shape(variant):
-    model = random_model(moe=MoEConfig(num_experts=3, num_experts_per_tok=2))
+@pytest.mark.parametrize("n_experts", [1, 3])
+def test_every_variant_gives_each_weight_once_and_in_its_shape(variant, n_experts):
+    model = random_model(moe=MoEConfig(num_experts=n_experts, num_experts_per_tok=1))
     found = {}
     for piece in variant(model.config):
         for name, weight in zip(piece.weights, piece.unpack(torch.zeros(piece.shape)), strict=True):
