@@ -7,6 +7,7 @@ the system is told to forget its pages again: memory stays bounded, however larg
 import copy
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,10 @@ class Record:
 
 
 class HostStore:
-    """All experts in host memory; pinned, a copy to the GPU neither waits nor passes another buffer."""
+    """All experts in host memory; pinned, a copy to the GPU neither waits nor passes another buffer.
+
+    A system may pin less than it has (the Linux in Windows does): what is left is not pinned, and a warning says so.
+    """
 
     def __init__(self, record: Record, keys: Iterable[Key], read: Callable[[Key], dict[str, Tensor]], pin: bool):
         self._flat: dict[Key, Tensor] = {}
@@ -68,7 +72,18 @@ class HostStore:
         per_slab = max(1, SLAB_BYTES // record.nbytes)
         for start in range(0, len(keys), per_slab):
             here = keys[start : start + per_slab]
-            slab = torch.empty(len(here), record.nbytes, dtype=torch.uint8, pin_memory=pin)
+            try:
+                slab = torch.empty(len(here), record.nbytes, dtype=torch.uint8, pin_memory=pin)
+            except RuntimeError:
+                if not pin:
+                    raise
+                pin = False
+                warnings.warn(
+                    f"this system pins no more than {start} of {len(keys)} experts in memory; the others are copied to the "
+                    "GPU more slowly.",
+                    stacklevel=2,
+                )
+                slab = torch.empty(len(here), record.nbytes, dtype=torch.uint8)
             for key, flat in zip(here, slab):
                 record.fill(flat, read(key))
                 self._flat[key] = flat

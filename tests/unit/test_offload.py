@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from minimistral import CheckpointError, MoEConfig, generate, load, save
-from minimistral.expert_stores import FileStore, Range, Record
+from minimistral.expert_stores import FileStore, HostStore, Range, Record
 from minimistral.offload import LRU, load_offloaded, lru_hits, offload
 from minimistral.quantize import quantize_
 
@@ -311,3 +311,24 @@ def test_a_buffer_waits_for_its_copy_on_the_gpu_that_takes_it_which_need_not_be_
     for _ in range(3):
         store.bring((0, 0), Slot())
     assert seen == ["stream of cuda:1", "stream of cuda:1", "waited", "stream of cuda:1"]
+
+
+def test_what_cannot_be_pinned_waits_in_ordinary_memory(monkeypatch):
+    record, empty, asked = Record((("a", (8,), torch.uint8, 0),), 8), torch.empty, []
+
+    def like_a_system_that_pins_one(*shape, pin_memory=False, **how):
+        asked.append(pin_memory)
+        if asked.count(True) > 1 and pin_memory:
+            raise RuntimeError("CUDA error: out of memory")
+        return empty(*shape, **how)
+
+    monkeypatch.setattr(torch, "empty", like_a_system_that_pins_one)
+    monkeypatch.setattr("minimistral.expert_stores.SLAB_BYTES", 8)
+    keys = [(0, e) for e in range(4)]
+    with pytest.warns(UserWarning, match="no more than 1 of 4 experts"):
+        store = HostStore(record, keys, lambda key: {"a": torch.full((8,), key[1], dtype=torch.uint8)}, pin=True)
+    assert asked == [True, True, False, False, False]
+    for key in keys:
+        slot = torch.zeros(8, dtype=torch.uint8)
+        store.bring(key, slot)
+        assert slot.tolist() == [key[1]] * 8
