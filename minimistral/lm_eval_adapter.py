@@ -57,7 +57,7 @@ class MinimistralLM(LM):
     """What lm_eval asks of a model: log-likelihoods of continuations, of whole texts, and text up to a stop.
 
     pretrained: what `minimistral.load` takes. max_length: prompts are cut on the left until they and what follows are so
-    many tokens, their bos kept and the choice whole; None never cuts. One token sequence begins each text (bos), as in the course.
+    many tokens, their bos kept and the choice whole; None never cuts. Each text begins with one bos, as in the course.
     """
 
     def __init__(self, pretrained: str = "tiny-mistral", device: str | None = None, dtype: str = "auto",
@@ -73,6 +73,8 @@ class MinimistralLM(LM):
             )
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
             raise ValueError(f"batch_size={batch_size!r}: give a whole number of 1 or more ('auto' is not known here).")
+        if max_length is not None and max_length < 2:
+            raise ValueError(f"max_length={max_length}: give 2 tokens or more (bos and one besides), or None.")
         self.batch_size, self.max_length = int(batch_size), max_length
 
     def loglikelihood(self, requests: list) -> list[tuple[float, bool]]:

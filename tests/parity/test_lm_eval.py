@@ -156,6 +156,8 @@ def test_a_prompt_that_is_too_long_loses_its_beginning_not_its_bos():
     assert adapter._cut([1, 10], [14, 15]) == ([1, 10], [14, 15])
     with pytest.raises(ValueError, match="whole number of 1 or more"):
         MinimistralLM("tiny-mistral", batch_size="auto")
+    with pytest.raises(ValueError, match="max_length=1"):
+        MinimistralLM("tiny-mistral", max_length=1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
