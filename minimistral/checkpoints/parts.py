@@ -83,8 +83,8 @@ def plan_part(hub: Hub, listing: Listing, layers: int | Sequence[int]) -> PartPl
     stem = next((s for s in STEMS if CONFIG_FILES[STEMS[s]][0] in listing.files and _weights(listing, s)), None)
     if stem is None:
         raise CheckpointError(
-            f"{listing.repo}: has no safetensors files with their config, and only tensors of such files can be fetched one "
-            "by one. Download the whole model, or take a model that has them."
+            f"{listing.repo}: has no safetensors files whose tensors can be fetched one by one: {' or '.join(STEMS)}"
+            ".safetensors, or shards with their index, and the config. Download the whole model, or take another one."
         )
     config_name = CONFIG_FILES[STEMS[stem]][0]
     n_layers = read_config_of(hub, listing, STEMS[stem]).n_layers
