@@ -1,5 +1,6 @@
 """Who writes the tokens of one text: the plain model, or on a GPU a FastDecoder. Counts them, to say how fast it was."""
 
+import gc
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -35,11 +36,12 @@ class Writer:
 
     def make_cache(self, max_context: int) -> RollingCache:
         """A cache of one row for `stream`; one made earlier is no longer good."""
+        self._decoder = None  # two at once might not fit
+        gc.collect()  # a cache and its layers know each other: without this, one that nobody has any more still holds memory
         if not self.is_fast:
             return self.model.make_cache(1, max_context)
         from minimistral.fast import FastDecoder  # torch.compile, which a CPU does without
 
-        self._decoder = None  # two at once might not fit
         self._decoder = FastDecoder(self.model, 1, max_context)
         return self._decoder.cache
 

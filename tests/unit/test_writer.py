@@ -1,5 +1,8 @@
 """A Writer against `stream` and against a plain conversation: the same tokens, plain and fast, also after an answer cut short."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch._dynamo.exc import SkipFrame
@@ -73,6 +76,18 @@ def test_what_cannot_be_fast_is_told_or_left_plain(random_model, monkeypatch):
         Writer(mixture, fast=True)
     model.draw_seed = lambda: 1  # as a part of a model under torchrun has
     assert not Writer(model).is_fast
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_new_cache_takes_the_place_of_the_old_one_in_memory(random_model, fast):
+    writer = Writer(random_model(SIZES | dict(vocab_size=40)), fast)
+    gc.disable()
+    try:
+        old = weakref.ref(writer.make_cache(8))
+        writer.make_cache(16)
+        assert old() is None
+    finally:
+        gc.enable()
 
 
 def fails(error):
