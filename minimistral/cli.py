@@ -56,7 +56,7 @@ def for_people(command: Callable) -> Callable:
             raise  # typer ends quietly when the reader of our output has gone
         except (ValueError, OSError, FloatingPointError, MemoryError) as error:
             if not is_first():  # torchrun ends this process while it waits, if the first one met the same and said so
-                time.sleep(3)
+                time.sleep(60 if getattr(error, "first_tells", False) else 5)
             say(f"error: {error}" if str(error) else f"error: {type(error).__name__}", "red", of_all=True)
             raise typer.Exit(1) from error
 

@@ -36,7 +36,7 @@ from minimistral.checkpoints.place import find_folder
 from minimistral.checkpoints.read import _device, _dtype, _stays_in_file, _stored_dtype, load
 from minimistral.checkpoints.room import check_room
 from minimistral.config import ModelConfig, MoEConfig
-from minimistral.quantize import QuantizedLinear, is_quantized_name, kind_of
+from minimistral.quantize import Int8Linear, QuantizedLinear, is_quantized_name, kind_of
 from minimistral.ranks import from_first, n_ranks, rank
 from minimistral.tokenizer import Tokenizer, find_tokenizer
 from minimistral.transformer import Transformer
@@ -149,8 +149,8 @@ def load_parallel(
     """Like `load`, on every rank at once within `ranks.joined()`: each reads and holds only its part. Alone: `load`.
 
     device "auto": the process's own GPU (cuda:LOCAL_RANK) where there are GPUs, else the CPU. quantize "int8" or "int4":
-    each rank quantizes its part; int4's groups are those of the whole matrix, and where a row is cut, int8 has a scale for
-    each piece of it. What goes wrong on one rank (CheckpointError, ValueError) is raised on all of them.
+    each rank quantizes its part, into the codes that one process would have. What goes wrong on one rank (CheckpointError,
+    ValueError) is raised on all of them.
     """
     if n_ranks() == 1:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -174,6 +174,7 @@ def on_all(make: Callable[[], Result]) -> Result:
     reasons: list[str | None] = [None] * n_ranks()
     dist.all_gather_object(reasons, None if error is None else f"{error}" or type(error).__name__)
     if error is not None:
+        error.first_tells = True  # the first process knows of it, and need not hear it twice
         raise error
     for i, reason in enumerate(reasons):
         if reason is not None:
@@ -226,10 +227,11 @@ def _read_part(
         for i, name in enumerate(piece.weights):
             if name not in shapes:
                 continue
-            own = cut(piece.part(stored, i), shapes[name], rank())
+            whole = piece.part(stored, i)
             if quantize is not None and is_quantized_name(name):
-                weights |= _quantize(part, name, own.to(device, dtype), kind_of(quantize))
+                weights |= _quantize(part, name, whole, shapes[name], device, dtype, kind_of(quantize))
                 continue
+            own = cut(whole, shapes[name], rank())
             # A view of a reordered copy would keep all of that copy alive; a view of the file costs nothing.
             weights[name] = (own if piece.turn is None else own.clone()).to(device, dtype).contiguous()
     part.load_state_dict(weights, strict=True, assign=True)
@@ -261,15 +263,31 @@ def _check_room(
     return check_room(what, held_config(config, n_ranks()), device, dtype, quantize)
 
 
-def _quantize(part: Part, name: str, weight: Tensor, kind: type[QuantizedLinear]) -> dict[str, Tensor]:
-    """Give the part a quantized matrix in place of one that is still on meta; what its state holds."""
+def _quantize(
+    part: Part,
+    name: str,
+    whole: Tensor,
+    shape: torch.Size,
+    device: torch.device,
+    dtype: torch.dtype,
+    kind: type[QuantizedLinear],
+) -> dict[str, Tensor]:
+    """Give the part this rank's piece of a matrix, quantized, in place of one that is still on meta; what its state holds.
+
+    int8 has one scale a row: where rows are cut, it follows from the whole row, so that all ranks have the codes of one.
+    """
     stem = name.removesuffix(".weight")
+    own = cut(whole, shape, rank())
     try:
-        module = kind.from_weight(weight)
+        if kind is Int8Linear and shape[1] < whole.shape[1]:
+            found = kind.from_weight(whole.to(device, dtype))
+            module = kind(cut(found.q, shape, rank()).contiguous(), found.scale)
+        else:
+            module = kind.from_weight(own.to(device, dtype))
     except (
         ValueError
     ) as error:  # groups that would be cut: they need not divide a row's piece where they divide the row
-        raise ValueError(f"{name}, of which each of {n_ranks()} processes has {tuple(weight.shape)}: {error}") from None
+        raise ValueError(f"{name}, of which each of {n_ranks()} processes has {tuple(own.shape)}: {error}") from None
     part.set_submodule(stem, module)
     return {f"{stem}.{key}": value for key, value in module.state_dict().items()}
 
