@@ -45,8 +45,8 @@ def cells(cell: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
 
 
 def is_bar(output: nbformat.NotebookNode) -> bool:
-    """Whether the output is what a progress bar left behind."""
-    return bool(BAR.search(plain(output)))
+    """Whether the output is what a progress bar left behind: its text, or of a course's own bar nothing at all."""
+    return bool(BAR.search(plain(output))) or not any(output.get("data", {"": True}).values())
 
 
 def untried_exercise(output: nbformat.NotebookNode) -> str | None:

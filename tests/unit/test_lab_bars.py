@@ -28,3 +28,13 @@ def test_in_a_notebook_it_is_a_widget_without_a_text():
     assert said.text == "['a', 'b'] hidden\n"
     for bar in (first, second):
         assert bar.data.pop(WIDGET)["model_id"] and bar.data == {"text/plain": ""}
+
+
+def test_the_book_leaves_out_what_a_bar_left_behind():
+    from book.reading import is_bar
+
+    shown = [
+        nbformat.v4.new_output("display_data", {"text/plain": text}) for text in ("", "0%|   | 0/8 [00:00<?]", "7")
+    ]
+    said = nbformat.v4.new_output("stream", text="done")
+    assert [is_bar(output) for output in (*shown, said)] == [True, True, False, False]
