@@ -36,7 +36,8 @@ def test_the_book_leaves_out_what_a_bar_left_behind(monkeypatch):
     from book.reading import is_bar
 
     shown = [
-        nbformat.v4.new_output("display_data", {"text/plain": text}) for text in ("", "0%|   | 0/8 [00:00<?, ?it/s]", "7")
+        nbformat.v4.new_output("display_data", {"text/plain": text})
+        for text in ("", "0%|   | 0/8 [00:00<?, ?it/s]", "7")
     ]
     said = nbformat.v4.new_output("stream", text="done")
     assert [is_bar(output) for output in (*shown, said)] == [True, True, False, False]
