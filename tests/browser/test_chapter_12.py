@@ -52,7 +52,8 @@ def test_stop_ends_it_in_the_middle(chapter):
     chapter.page.wait_for_function("tool => !document.querySelectorAll(tool + ' button')[1].disabled", arg=TOOL)
     button(chapter, "Stop").click()
     wait_for_words(chapter, "stopped")
-    assert button(chapter, "Stop").is_disabled() and button(chapter, "Write").is_enabled()
+    chapter.page.wait_for_function("tool => document.querySelectorAll(tool + ' button')[1].disabled", arg=TOOL)
+    chapter.page.wait_for_function("tool => !document.querySelector(tool + ' button').disabled", arg=TOOL)
 
 
 def test_the_ids_follow_what_is_typed(chapter):
