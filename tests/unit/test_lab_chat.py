@@ -8,6 +8,7 @@ import torch
 
 from minimistral import ModelConfig, Tokenizer, Transformer, generate, load
 from minimistral.lab.tools.chat import Chat, Speaker
+from minimistral.writer import Writer
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,22 @@ def test_it_writes_what_generate_writes(tiny):
     assert text + said.text == tokenizer.decode(ids + new)  # the space between them is not lost
     assert said.ids == ids and said.ended == "enough tokens" and said.n_tokens == len(new)
     assert said.position == len(ids) + len(new) and said.n_slots == min(64, len(ids) + 20)
+
+
+def test_a_compiled_step_writes_the_same_and_serves_again(tiny):
+    """As on a GPU, where the step is made once for its cache: text after text, a stop between, a conversation."""
+    writer = Writer(tiny[0], fast=True)
+    fast, plain = Speaker(*tiny, writer=writer), Speaker(*tiny)
+    last(fast.say("In the beginning", temperature=0.0, most=70, stop=iter([False] * 9 + [True]).__next__))
+    made = writer._decoder
+    for text, most in (("And it came to pass", 20), ("HAMLET:\nTo be", 70), ("In the beginning", 5)):
+        states = [list(speaker.say(text, 0.7, most, never, seed=3)) for speaker in (fast, plain)]
+        assert [(said.text, said.position, said.n_tokens) for said in states[0]] == [
+            (said.text, said.position, said.n_tokens) for said in states[1]
+        ]
+    assert writer._decoder is made
+    last(fast.say("word " * 400, temperature=0.0, most=3, stop=never))  # its window rolls: any length fits
+    assert writer._decoder is made
 
 
 def test_stop_ends_before_the_next_token(tiny):

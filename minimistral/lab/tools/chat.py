@@ -13,13 +13,13 @@ from itertools import chain
 from minimistral.cache import RollingCache
 from minimistral.chat import chat_ids
 from minimistral.conversation import Conversation
-from minimistral.generation import stream
 from minimistral.lab.picture import Picture
 from minimistral.lab.reach import one_thread
 from minimistral.lab.tools.logit_lens import bundled, shown
 from minimistral.lab.tools.model_tool import _status
 from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
+from minimistral.writer import Writer
 
 EVERY = 0.05  # seconds between two updates of the page
 LONGEST = 400  # new tokens at most
@@ -56,14 +56,18 @@ class Speaker:
     """A model and what was said to it: a conversation in its chat format, or each text continued by itself.
 
     chat: None for a conversation where the tokenizer has a format. A base model's may have one that it never learned:
-    then False. ValueError for True without one.
+    then False. ValueError for True without one. writer: what writes; None: a compiled step on a CUDA device that has one.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, chat: bool | None = None):
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, chat: bool | None = None, writer: Writer | None = None
+    ):
         if chat and not tokenizer.version:
             raise ValueError("chat=True: the tokenizer has no chat format. Leave chat out: then texts are continued.")
-        self.model, self.tokenizer = model, tokenizer
-        self.chat = Conversation(model, tokenizer) if tokenizer.version and chat is not False else None
+        self.model, self.tokenizer, self.writer = model, tokenizer, writer or Writer(model)
+        is_chat = tokenizer.version and chat is not False
+        self.chat = Conversation(model, tokenizer, writer=self.writer) if is_chat else None
+        self._cache: RollingCache | None = None
 
     def say(
         self, text: str, temperature: float, most: int, stop: Callable[[], bool], seed: int | None = None
@@ -78,11 +82,19 @@ class Speaker:
             cache = None
         else:
             said.ids = self.tokenizer.encode(text, bos=True)
-            cache = self.model.make_cache(1, len(said.ids) + most)
+            cache = self._empty_cache(len(said.ids) + most)
             options = dict(cache=cache, temperature=temperature, seed=seed, stop_ids=(self.tokenizer.eos_id,))
-            new_ids = stream(self.model, said.ids, most, **options)
+            new_ids = self.writer.stream(said.ids, most, **options)
             parts = self._after(text, self.tokenizer.decode_stream(chain(said.ids, new_ids)))
         yield from self._follow(said, parts, cache, most, stop, started)
+
+    def _empty_cache(self, n_tokens: int) -> RollingCache:
+        """For n_tokens at least. A compiled step is bound to its cache, so one that is large enough serves again."""
+        if self._cache is None or (n_tokens > self._cache.max_context and not self._cache.rolls):
+            self._cache = None  # two at once might not fit
+            self._cache = self.writer.make_cache(n_tokens)
+        self._cache.reset()
+        return self._cache
 
     def _after(self, text: str, parts: Iterator[str]) -> Iterator[str]:
         """What follows the text: decoded with it, because a first piece alone would lose its space."""
