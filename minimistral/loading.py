@@ -5,11 +5,12 @@ from pathlib import Path
 
 from minimistral.checkpoints import load
 from minimistral.checkpoints.catalog import read_catalog
+from minimistral.checkpoints.errors import naming
 from minimistral.checkpoints.folder import find_checkpoint
 from minimistral.checkpoints.match import match
 from minimistral.checkpoints.place import find_folder
 from minimistral.checkpoints.read import _stored_dtype
-from minimistral.plan import Plan, expert_budget, packed_name, plan, plan_offload
+from minimistral.plan import Plan, expert_budget, packed_place, plan, plan_offload
 from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
 
@@ -17,8 +18,9 @@ from minimistral.transformer import Transformer
 def load_planned(name_or_path: str | os.PathLike, planned: Plan) -> tuple[Transformer, Tokenizer | None]:
     """The model and its tokenizer, as `plan` or `plan_offload` says (with their usual context), in this one process.
 
-    Experts on disk: quantized ones come from a file beside the checkpoint, written at the first time; others from the
-    checkpoint itself. ValueError for a plan of several GPUs, which are torchrun's business.
+    Experts on disk: quantized ones come from a file beside the checkpoint (or where that takes none, in ~/.cache/minimistral),
+    written at the first time; others from the checkpoint itself. ValueError for a plan of several GPUs,
+    which are torchrun's business.
     """
     if planned.n_gpus > 1:
         raise ValueError(f"the plan takes {planned.n_gpus} GPUs, one process each: torchrun and load_parallel run it.")
@@ -29,8 +31,11 @@ def load_planned(name_or_path: str | os.PathLike, planned: Plan) -> tuple[Transf
 
     folder = find_folder(name_or_path)
     budget = expert_budget(find_checkpoint(folder).config_file.config, planned)
-    on_disk = "disk" if planned.quantize is None else folder / packed_name(planned.quantize)
-    experts_in = "memory" if planned.offload == "host" else on_disk
+    experts_in = "memory" if planned.offload == "host" else "disk"
+    if experts_in == "disk" and planned.quantize is not None:
+        experts_in = packed_place(folder, planned.quantize)
+        with naming(experts_in.parent, doing="written"):
+            experts_in.parent.mkdir(parents=True, exist_ok=True)
     return load_offloaded(folder, budget, experts_in=experts_in, prefetch=planned.offload == "disk", **how)
 
 

@@ -4,12 +4,14 @@ The speed is the roofline of decoding at batch 1: every weight that a token pass
 cache, so tokens a second are at most bandwidth / bytes. Source: Williams et al., "Roofline", CACM 52(4), 2009.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from minimistral.checkpoints.place import BUNDLED
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.machine import Gpu, Machine
 from minimistral.machine import machine as this_machine
@@ -293,13 +295,21 @@ def _machine_for(model: object, config: ModelConfig, machine: Machine | None) ->
     here = machine or this_machine(folder=folder or ".")
     if folder is None:
         return here
-    packed = [path.stat().st_size for path in folder.glob(packed_name("*"))]
+    packed = [path.stat().st_size for bits in ("int8", "int4") if (path := packed_place(folder, bits)).exists()]
     return replace(here, disk_free=here.disk_free + weight_bytes(config, "bfloat16") + sum(packed))
 
 
-def packed_name(quantize: str) -> str:
-    """The file beside a checkpoint in which its experts wait, quantized."""
-    return f"experts-{quantize}.bin"
+def packed_place(folder: Path, quantize: str) -> Path:
+    """The file in which a checkpoint's experts wait, quantized: beside it, or where that folder takes no files in ~/.cache.
+
+    A bundled model's folder is the library's own, and so takes none either.
+    """
+    name = f"experts-{quantize}.bin"
+    if os.access(folder, os.W_OK) and folder.parent.resolve() != BUNDLED.resolve():
+        return folder / name
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    which = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
+    return caches / "minimistral" / f"{folder.name}-{which}" / name
 
 
 def _gpu_of(here: Machine, device: str) -> Gpu | None:

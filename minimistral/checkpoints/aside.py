@@ -17,8 +17,6 @@ from minimistral.checkpoints.entry import Scratch
 
 LEAST = 2**16  # bytes: smaller tensors are not worth a file
 SPARE = 10 * 2**30  # bytes of disk that must stay free
-
-
 AT_ONCE = 2**20  # bytes brought into order at a time
 
 

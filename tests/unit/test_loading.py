@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import minimistral.plan
 from minimistral import MoEConfig, Tokenizer, generate, load, loading, save
+from minimistral.checkpoints.errors import CheckpointError
+from minimistral.checkpoints.place import find_folder
 from minimistral.cli import app
 from minimistral.expert_stores import FileStore, HostStore
 from minimistral.loading import choose, load_planned, stored_dtype, torchrun
@@ -56,6 +58,27 @@ def test_an_offloading_plan_is_loaded_as_it_says(folder, where, quantize):
         packed, there = (folder / "experts-int4.bin").stat().st_size, weight_bytes(plain.config, "bfloat16")
         full = minimistral.plan._machine_for(folder, plain.config, replace(here, disk_free=0))
         assert packed > 12 * EXPERT["int4"] and full.disk_free == there + packed  # neither needs room once more
+
+
+@pytest.mark.parametrize("whose", ["the library's", "read-only"])
+def test_packed_experts_lie_elsewhere_where_a_folder_takes_no_files(folder, tmp_path, monkeypatch, whose):
+    name = "tiny-mixtral" if whose == "the library's" else folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new" / "cache"))
+    if whose == "read-only":
+        monkeypatch.setattr(minimistral.plan.os, "access", lambda *_: False)  # whoever tests as root may write anywhere
+    planned = replace(PLANNED, offload="disk", quantize="int8", bytes_needed=10**9)
+    before = sorted(find_folder(name).iterdir())
+    model, _ = load_planned(name, planned)
+    [packed] = (tmp_path / "new" / "cache").rglob("experts-int8.bin")
+    assert sorted(find_folder(name).iterdir()) == before and isinstance(model.expert_cache.store, FileStore)
+    assert packed.parent.name.startswith(find_folder(name).name + "-")
+    read_at = packed.stat().st_mtime_ns
+    load_planned(name, planned)
+    assert packed.stat().st_mtime_ns == read_at  # written once
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        load_planned(name, planned)
 
 
 def test_other_plans_are_load(folder):
