@@ -33,6 +33,15 @@ def test_the_tokens_of_stream(random_model, fast):
         writer.stream([1], 3, temperature=-1)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_step_to_time_is_a_step_of_greedy_decoding(random_model, fast):
+    model = random_model(SIZES | dict(vocab_size=40), sliding_window=5)
+    step, new = Writer(model, fast).make_step(12), [3]
+    for _ in range(12):
+        new.append(step(new[-1]))
+    assert new[1:] == generate(model, [[3]], 12, stop_ids=())[0]
+
+
 @pytest.mark.parametrize("window", [None, 7])
 def test_a_fast_conversation_is_the_plain_one(random_model, monkeypatch, window):
     monkeypatch.setattr(conversation, "FIRST_CACHE", 16)  # a decoder rounds it up to 256, and must grow
