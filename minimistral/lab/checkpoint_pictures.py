@@ -167,7 +167,7 @@ def draw_read(shapes: dict[str, tuple[int, ...]], n_experts: int, chosen: int, n
         axes.text((shared + left) / 2, 0.36, f"the {n_experts} experts of all layers", **middle)
         axes.text(left + 1, 0, f"{total / GB:.1f} GB", va="center")
         axes.text(left + 1, -1, f"{read / GB:.1f} GB", va="center")
-        axes.set_yticks([0, -1], ["in the files", "one token reads"])
+        axes.set_yticks([0, -1], ["all weights", "one token reads"])
         axes.set(xlabel="GB (two bytes a weight)", ylim=(-1.4, 0.8), xlim=(0, 1.15 * left))
         axes.set_title(f"Of {n_experts} experts a token reads {chosen}, and of the rest nearly all")
         axes.tick_params(axis="y", length=0)

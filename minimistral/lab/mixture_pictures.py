@@ -1,11 +1,13 @@
-"""Chapter 13's pictures: what a batch reads, neighbours beside their load, and which expert a kind of text misses."""
+"""Chapter 13's pictures: what a batch reads, neighbours beside their load, which expert a kind of text misses, what is brought."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from minimistral.lab import theme
 from minimistral.lab.picture import Picture, show
+from minimistral.offload import LRU
 
 PAPER_LAYERS = (0, 15, 31)  # of Mixtral's 32, in its paper's Table 5
 
@@ -92,4 +94,51 @@ def draw_missed(shares: Tensor, lost: Tensor | None, kinds: Sequence[str]) -> Pi
             axes.set_xticks(range(table.shape[1]), range(table.shape[1]))
             axes.set(xlabel="expert of the last layer", title=title)
         panels[0].set_yticks(range(len(kinds)), kinds)
+        return show(figure, alt)
+
+
+def trace_slots(steps: Sequence[set[tuple[int, int]]], n_layers: int, n_experts: int, capacity: int) -> Tensor:
+    """What a store of `capacity` experts does along a text, (L · E, T): 0 not in place, 1 in place, 2 found, 3 brought.
+
+    steps: as `expert_steps` gives them, one set of (layer, expert) a layer, layer after layer. A layer that used an expert
+    and lost it again before the step's last layer was through keeps the colour of its use.
+    """
+    held, columns = LRU(capacity), []
+    for start in range(0, len(steps), n_layers):
+        used = {key: 2 if held.use(key)[1] else 3 for step in steps[start : start + n_layers] for key in sorted(step)}
+        column = torch.zeros(n_layers, n_experts, dtype=torch.uint8)
+        for layer, expert in held.keys:
+            column[layer, expert] = 1
+        for (layer, expert), state in used.items():
+            column[layer, expert] = state
+        columns.append(column.flatten())
+    return torch.stack(columns, 1)
+
+
+def draw_slots(steps: Sequence[set[tuple[int, int]]], n_layers: int, n_experts: int, capacity: int) -> Picture:
+    """The same as a picture: a row for each expert of each layer, a column for the prompt and for each token after it."""
+    from matplotlib.colors import ListedColormap
+
+    states = trace_slots(steps, n_layers, n_experts, capacity)
+    found, brought = int((states == 2).sum()), int((states == 3).sum())
+    with theme.figure(size=(7.2, 3.4)) as (figure, axes):
+        colours = ListedColormap([theme.PAPER, theme.LIGHT, theme.BLUE, theme.ORANGE])
+        axes.imshow(states.numpy(), cmap=colours, vmin=0, vmax=3, aspect="auto", interpolation="nearest")
+        for layer in range(1, n_layers):
+            axes.axhline(layer * n_experts - 0.5, color=theme.GREY, lw=0.6)
+        middle = [layer * n_experts + (n_experts - 1) / 2 for layer in range(n_layers)]
+        axes.set_yticks(middle, [f"layer {layer + 1}" for layer in range(n_layers)])
+        axes.tick_params(axis="y", length=0)
+        axes.set_xticks([0, *range(10, states.shape[1], 10)], ["prompt", *range(10, states.shape[1], 10)])
+        axes.set_xlabel(f"tokens that were written; each layer has rows for its {n_experts} experts")
+        words = ((0.0, "brought", theme.ORANGE), (0.16, "found in place", theme.BLUE))
+        words += ((0.41, "in place, not used", theme.GREY), (0.73, "white: elsewhere", theme.INK))
+        for x, word, colour in words:
+            axes.text(x, 1.03, word, color=colour, weight="bold", transform=axes.transAxes)
+        axes.set_title(f"{found} times an expert was there, {brought} times it had to come", pad=20)
+        alt = (
+            f"Which {capacity} of {n_layers * n_experts} experts are in place along a text of {states.shape[1] - 1} tokens after "
+            f"its prompt. {found} uses find their expert in place, {brought} have it brought, the prompt's "
+            f"{int((states[:, 0] == 3).sum())} among them."
+        )
         return show(figure, alt)

@@ -14,7 +14,7 @@ import torch
 
 from minimistral import ModelConfig, MoEConfig, Transformer, generate, load, save
 from minimistral.lab import RoutingMap, real_mixture, rungs
-from minimistral.lab.mixture_pictures import draw_missed, draw_neighbours
+from minimistral.lab.mixture_pictures import draw_missed, draw_neighbours, draw_slots, trace_slots
 from minimistral.lab.routing import text_rows
 from minimistral.lab.rungs import find_rung
 from minimistral.machine import Gpu, Machine
@@ -307,3 +307,21 @@ def test_the_routing_map_of_another_model(fake):
         RoutingMap(layer=3, model=model, tokenizer=tokenizer)
     with pytest.raises(ValueError, match="neither"):
         RoutingMap(model=model)
+
+
+def test_the_store_is_drawn_as_it_works():
+    """By hand, two layers of three experts, three slots: the prompt uses four, then a token uses one of each layer."""
+    steps = [{(0, 0), (0, 1)}, {(1, 0), (1, 1)}, {(0, 1)}, {(1, 2)}]
+    states = trace_slots(steps, 2, 3, 3)
+    assert states[:, 0].tolist() == [3, 3, 0, 3, 3, 0]  # (0, 0) was brought, and pushed out by (1, 1)
+    assert states[:, 1].tolist() == [0, 2, 0, 0, 1, 3]  # (1, 0) is the one unused the longest
+    picture = draw_slots(steps, 2, 3, 3)
+    assert "Which 3 of 6 experts" in picture.alt and "1 uses find" in picture.alt and "5 have it brought" in picture.alt
+
+
+def test_the_picture_of_the_store_counts_as_the_store_does():
+    ids = torch.stack([torch.randperm(8, generator=torch.Generator().manual_seed(i))[:2] for i in range(4 * 30)])
+    steps = real_mixture.expert_steps(ids.view(4, 30, 2), 7)
+    states = trace_slots(steps, 4, 8, 11)
+    assert (int((states == 2).sum()), int((states == 3).sum())) == lru_hits(steps, 11)
+    assert states.shape == (32, 24) and ((states > 0).sum(0)[1:] >= 11).all()
