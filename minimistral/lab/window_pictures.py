@@ -1,8 +1,9 @@
-"""Chapter 05's drawings: the mask as two comparisons, a symbol's way back in hops, and the key that a buffer has lost."""
+"""Chapter 05's drawings: the mask's two comparisons, the band, a symbol's way back in hops, the key a buffer has lost."""
 
 import torch
 from torch import Tensor
 
+from minimistral.attention import QUERY_BLOCK
 from minimistral.lab import theme
 from minimistral.lab.picture import Picture, show
 from minimistral.masks import window_mask
@@ -38,6 +39,33 @@ def draw_two_comparisons(n_tokens: int, window: int) -> Picture:
             figure,
             f"How far keys stand behind queries, {n_tokens} by {n_tokens} tokens. First: not negative. Second: below {window}. "
             f"Both together are the mask, with {', '.join(map(str, sums))} keys a row.",
+        )
+
+
+def draw_band(n_tokens: int, window: int) -> Picture:
+    """The scores that are computed, beside those that count: by a mask over the whole square, and block by block."""
+    blocks = []  # as banded_attention cuts them: first and last query, first key
+    for start in range(0, n_tokens, QUERY_BLOCK):
+        blocks.append((start, min(start + QUERY_BLOCK, n_tokens), max(0, start - window + 1)))
+    counts = int(window_mask(n_tokens, window).sum())
+    ways = {"one mask": [(0, n_tokens, 0, n_tokens)], "a band": [(a, b, first, b) for a, b, first in blocks]}
+    computed = {name: sum((b - a) * (end - first) for a, b, first, end in parts) for name, parts in ways.items()}
+    with theme.figure(1, 2, size=(7.2, 3.1), sharey=True) as (figure, panels):
+        for axes, (name, parts) in zip(panels, ways.items()):
+            for a, b, first, end in parts:
+                axes.fill_between([first, end], a, b, color=theme.AMBER, alpha=0.45, lw=0)
+                axes.plot([first, end, end, first, first], [a, a, b, b, a], color=theme.GREY, lw=1)
+            corners = [(0, 0), (n_tokens, n_tokens), (n_tokens - window, n_tokens), (0, window)]
+            axes.fill(*zip(*corners), color=theme.BLUE, lw=0)
+            axes.set(xlim=(0, n_tokens * 1.02), ylim=(n_tokens * 1.02, -0.02 * n_tokens), xlabel="key", aspect="equal")
+            axes.set_title(f"{name}: {computed[name]:,}\nscores computed", fontsize=10)
+        panels[0].set_ylabel("query")
+        panels[0].text(n_tokens * 0.97, n_tokens * 0.2, "computed,\nthen hidden", ha="right", va="center")
+        panels[0].text(n_tokens * 0.04, n_tokens * 0.85, f"blue: {counts:,}\nthat count", va="center")
+        return show(
+            figure,
+            f"{n_tokens} tokens, a window of {window}: {counts:,} scores count. One mask over the whole square computes "
+            f"{computed['one mask']:,}; the band, in {len(blocks)} blocks, {computed['a band']:,}.",
         )
 
 
