@@ -127,6 +127,39 @@ def draw_gate(gates: Sequence[float] = (2.0, -3.0), up: float = 3.0) -> Picture:
         return show(figure, f"Left: silu, a soft ReLU. Right: the gate is the slope of a line through 0. {found}.")
 
 
+def draw_weights(block: nn.Module) -> Picture:
+    """The matrices of a library's block with a dense feed-forward part, areas to scale, the longer side lying."""
+    shapes = {name.split(".")[-2]: tuple(p.shape) for name, p in block.named_parameters() if p.dim() == 2}
+    attention, feed_forward = ("wq", "wo", "wk", "wv"), ("w1", "w3", "w2")
+    sizes = {name: (max(shapes[name]), min(shapes[name])) for name in (*attention, *feed_forward)}
+    gap = 0.06 * max(max(size) for size in sizes.values())
+    total = sum(p.numel() for p in block.parameters())
+    with theme.figure(size=(6.6, 2.9)) as (figure, axes):
+        start, shares = 0.0, []
+        for names, title, colour in (
+            (attention, "attention", theme.BLUE),
+            (feed_forward, "feed-forward", theme.ORANGE),
+        ):
+            top, widest = 0.0, max(sizes[name][0] for name in names)
+            for name in names:
+                width, height = sizes[name]
+                axes.add_patch(_rectangle(start, top - height, width, height, colour))
+                words = f"{name}  {shapes[name][0]:,} × {shapes[name][1]:,}"
+                axes.text(start + width + 0.2 * gap, top - height / 2, words, va="center", fontsize=10)
+                top -= height + 0.35 * gap
+            shares.append(sum(sizes[name][0] * sizes[name][1] for name in names) / total)
+            axes.text(start, 0.4 * gap, f"{title}: {100 * shares[-1]:.0f} %", color=colour)
+            start += widest + 10.5 * gap
+        axes.set(xlim=(-0.2 * gap, start), aspect="equal")
+        axes.autoscale_view(scalex=False)
+        axes.set_axis_off()
+        alt = (
+            f"The weight matrices of one block, areas to scale: attention has {100 * shares[0]:.1f} % of {total:,} weights, "
+            f"the feed-forward part {100 * shares[1]:.1f} %. The norms are too thin to draw."
+        )
+        return show(figure, alt)
+
+
 def draw_pairs(pairs: dict[str, Sequence[float]], found: dict[str, Difference], unit: str) -> Picture:
     """Each difference as a dot, a row a comparison, with their mean and where the true one lies 19 times in 20."""
     with theme.figure(size=(7.2, 2.5)) as (figure, axes):

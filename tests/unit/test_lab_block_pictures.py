@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minimistral import ModelConfig, Transformer
 from minimistral.lab import Picture
-from minimistral.lab.block_pictures import draw_attention_shapes, draw_gate, draw_norm, draw_pairs
+from minimistral.lab.block_pictures import draw_attention_shapes, draw_gate, draw_norm, draw_pairs, draw_weights
 from minimistral.lab.stored_results import paired
 from minimistral.norm import RMSNorm
 
@@ -44,3 +45,12 @@ def test_pairs_have_the_means_that_are_computed():
     runs = [dict(arm=arm, seed=seed, loss=seed + (arm == "old") / 2) for arm in ("old", "new") for seed in range(3)]
     found = paired(runs, "loss", a=dict(arm="new"), b=dict(arm="old"))
     assert "new − old: -0.500 nats" in draw_pairs({"new − old": [-0.5] * 3}, {"new − old": found}, "nats").alt
+
+
+def test_areas_are_counts_of_weights():
+    config = ModelConfig(dim=16, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=8, hidden_dim=24, vocab_size=5)
+    block = Transformer(config).layers[0]
+    total = sum(p.numel() for p in block.parameters())
+    share = sum(p.numel() for p in block.feed_forward.parameters()) / total
+    alt = draw_weights(block).alt
+    assert f"of {total:,} weights" in alt and f"the feed-forward part {100 * share:.1f} %" in alt
