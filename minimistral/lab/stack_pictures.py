@@ -30,6 +30,7 @@ def draw_questions(model: nn.Module, tokenizer: Tokenizer, ids: list[int]) -> Pi
     with theme.figure(2, 1, size=(5.4, 3.6), height_ratios=(1, 1.5), sharex=True) as (figure, (text, cost)):
         for at, (read, named) in enumerate(zip(pieces, pieces[1:])):
             for y, piece, colour in ((1, read, theme.INK), (0, named, theme.BLUE)):
+                piece = piece.replace("$", r"\$")  # not the beginning of a formula
                 text.text(at, y, piece, ha="center", va="center", color=colour, fontsize=11, bbox=_box(colour))
             text.annotate("", (at, 0.3), (at, 0.7), arrowprops=dict(arrowstyle="->", color=theme.GREY))
         text.text(-0.6, 1, "reads", ha="right", va="center", fontsize=11)
