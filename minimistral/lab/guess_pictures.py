@@ -94,6 +94,39 @@ def draw_surprise(p_came: Tensor, labels: Sequence[str]) -> Picture:
         )
 
 
+def draw_row(counted: Tensor, learnt: Tensor, pieces: Sequence[str], name: str, most: int = 8) -> Picture:
+    """What follows the piece `name`: counted and learnt shares (V,) of the `most` frequent, from equal shares on."""
+    shares, top = counted.topk(most)
+    found, start = learnt.detach()[top], 1 / len(counted)
+    with theme.figure(size=(7.2, 2.7)) as (figure, axes):
+        axes.bar(range(most), (100 * shares).tolist(), width=0.7, color=theme.THEORY)
+        for place, share in enumerate((100 * found).tolist()):
+            arrow = dict(arrowstyle="->", color=theme.GREY, lw=1.2, shrinkA=0, shrinkB=4)
+            axes.annotate("", (place, share), (place, 100 * start), arrowprops=arrow)
+            axes.plot(place, 100 * start, "o", mfc=theme.PAPER, color=theme.GREY, ms=5)
+            axes.plot(place, share, "o", color=theme.TRAINED, ms=6)
+        for n, (words, colour) in enumerate(
+            (
+                ("bars: counted", theme.BLUE),
+                ("filled dots: learnt", theme.TRAINED),
+                (f"empty dots: the\nstart, 1/{len(counted)} each", theme.GREY),
+            )
+        ):
+            axes.text(0.99, 0.9 - 0.17 * n, words, color=colour, ha="right", va="top", transform=axes.transAxes)
+        axes.set_xticks(range(most), [pieces[i] for i in top.tolist()])
+        axes.set(
+            xlabel=f"piece after {name}", ylabel="share (%)", title="Learning moves each share to where it is counted"
+        )
+        axes.set(xlim=(-0.6, 1.42 * most), ylim=(0, 110 * max(float(shares.max()), float(found.max()))))
+        gap = float((shares - found).abs().max())
+        alt = (
+            f"Shares of the {most} pieces most frequent after {name}. All start at {100 * start:.1f} %; {pieces[int(top[0])]}, "
+            f"the first, is counted {100 * shares[0]:.1f} % and learnt {100 * found[0]:.1f} %. "
+            f"Learnt and counted differ by at most {100 * gap:.1f} points."
+        )
+        return show(figure, alt)
+
+
 def _frame(column: int, row: int):
     from matplotlib.patches import Rectangle
 

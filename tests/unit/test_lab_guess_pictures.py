@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from minimistral.lab import Picture
-from minimistral.lab.guess_pictures import draw_guesses, draw_merges, draw_surprise
+from minimistral.lab.guess_pictures import draw_guesses, draw_merges, draw_row, draw_surprise
 
 TABLE = torch.tensor([[0.0, 2.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
 ABC = [0, 1, 0, 2, 0, 1]
@@ -29,3 +29,10 @@ def test_the_mean_surprise_is_the_cross_entropy():
     alt = draw_surprise(p, ["a→b", "b→a", "a→c", "c→a", "a→b"]).alt
     loss = F.cross_entropy(TABLE[ABC[:-1]], torch.tensor(ABC[1:]))
     assert f"Their mean: {loss:.2f}." in alt and "a→c 1.41" in alt
+
+
+def test_a_row_says_how_far_learnt_is_from_counted():
+    counted, learnt = torch.tensor([0.1, 0.6, 0.3, 0.0]), torch.tensor([0.1, 0.5, 0.4, 0.0])
+    alt = draw_row(counted, learnt, ["a", "b", "c", "d"], "x", most=3).alt
+    assert "All start at 25.0 %; b, the first, is counted 60.0 % and learnt 50.0 %" in alt
+    assert "at most 10.0 points" in alt
