@@ -89,37 +89,48 @@ def test_stopped_at_random_moments_it_goes_on_and_is_never_half_there(server, cl
     assert is_here(tmp_path / "it", REPO)
 
 
-def test_two_processes_at_once_fetch_everything_once(server, tmp_path):
-    server.always["cdn"] = {"slow": 0.01}
+def test_three_processes_at_once_fetch_everything_once(server, tmp_path):
+    server.pause_at = 50_000  # until the two others have seen that they have to wait
+
+    def say(text):
+        with open(tmp_path / f"said-{os.getpid()}", "a") as file:
+            file.write(text)
 
     def work():
-        download(REPO, to=tmp_path / "it", hub=Hub(endpoint=server.endpoint, say=said.append), progress=False)
-        (tmp_path / f"said-{os.getpid()}").write_text("\n".join(said))
+        download(REPO, to=tmp_path / "it", hub=Hub(endpoint=server.endpoint, say=say, timeout=60.0), progress=False)
 
-    said = []
-    pids = [in_a_child(work) for _ in range(3)]  # sharing one list of what was said, each its own copy
+    def waiting():
+        return sum("another process is downloading it" in path.read_text() for path in tmp_path.glob("said-*"))
+
+    pids = [in_a_child(work) for _ in range(3)]
+    while waiting() < 2 and not any(map(has_ended, pids)):
+        time.sleep(0.01)
+    assert waiting() == 2
+    server.pause_at = float("inf")
     assert [status_of(pid) for pid in pids] == [0, 0, 0]
     assert is_right(server, tmp_path / "it")
     names = [request["file"] for request in server.requests if request["route"] == "cdn"]
     assert len(names) == len(set(names))
-    texts = [path.read_text() for path in tmp_path.glob("said-*")]
-    assert sum("another process is downloading it" in text for text in texts) >= 1  # all, but on a very busy machine
 
 
 def test_one_waits_for_another_that_dies_and_goes_on_where_it_was(server, tmp_path):
-    server.always["cdn"] = {"slow": 0.02}
+    server.pause_at = 150_000  # the first gets so far and no further
+    waits = tmp_path / "waits"
 
     def work():
-        download(REPO, to=tmp_path / "it", hub=Hub(endpoint=server.endpoint, wait=0.01), progress=False)
+        hub = Hub(endpoint=server.endpoint, wait=0.01, timeout=60.0, say=waits.write_text)
+        download(REPO, to=tmp_path / "it", hub=hub, progress=False)
 
     first = in_a_child(work)
-    while server.n_sent("cdn") < 50_000:
-        time.sleep(0.003)
-    second = in_a_child(work)
     while server.n_sent("cdn") < 150_000:
         time.sleep(0.003)
+    second = in_a_child(work)
+    while not waits.exists():
+        time.sleep(0.003)
     os.kill(first, signal.SIGKILL)
-    assert (status_of(first), status_of(second)) == (-signal.SIGKILL, 0)
+    assert status_of(first) == -signal.SIGKILL
+    server.pause_at = float("inf")
+    assert status_of(second) == 0
     assert is_right(server, tmp_path / "it")
 
 
