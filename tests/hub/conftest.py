@@ -213,7 +213,6 @@ def handler(hub, which):
                     time.sleep(0.002)
                 self.wfile.write(data[at : min(at + BODY, stop)])
                 self.record["sent"] += min(at + BODY, stop) - at
-                time.sleep(fault.get("slow", 0))
             if "stall" in fault:
                 self.wfile.flush()
                 time.sleep(fault.get("seconds", 1.5))
