@@ -5,12 +5,12 @@ import shlex
 import sys
 from collections.abc import Callable
 
-from minimistral.checkpoints.filling import in_bytes
 from minimistral.checkpoints.hub import download
 from minimistral.checkpoints.hub_client import Hub
 from minimistral.checkpoints.known_models import KNOWN_MODELS
 from minimistral.checkpoints.preflight import preflight
 from minimistral.doctor import Finding
+from minimistral.memory import in_bytes
 
 
 def table() -> str:

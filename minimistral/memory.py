@@ -62,6 +62,17 @@ def whole_bytes(config: ModelConfig, dtype: str | torch.dtype, quantize: str | N
     return bytes_needed(config, dtype, quantize) + cache_bytes(config, dtype, context) + reading
 
 
+def in_bytes(n_bytes: float, digits: int = 2) -> str:
+    """A number of bytes as people say it: GB (10⁹) as soon as two digits of it can be seen, else MB (10⁶).
+
+    >>> in_bytes(14_483_464_192), in_bytes(14_483_464_192, digits=1), in_bytes(270_000)
+    ('14.48 GB', '14.5 GB', '0.3 MB')
+    """
+    if n_bytes >= 10 ** (10 - digits):
+        return f"{n_bytes / 1e9:.{digits}f} GB"
+    return f"{n_bytes / 1e6:.1f} MB"
+
+
 def _quantized(config: ModelConfig) -> int:
     """Weights that quantizing changes."""
     return sum(config.count_parameters().parts[name] for name in ("attention", "feed_forward", "output"))

@@ -15,7 +15,7 @@ from minimistral.checkpoints.place import BUNDLED
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.machine import Gpu, Machine
 from minimistral.machine import machine as this_machine
-from minimistral.memory import CONTEXT, GROUP, ROOM, cache_bytes, weight_bytes, whole_bytes
+from minimistral.memory import CONTEXT, GROUP, ROOM, cache_bytes, in_bytes, weight_bytes, whole_bytes
 
 SMALL = 10**9  # bytes in float32: so small a model runs on a CPU as it is
 DISK = 1.5e9  # bytes a second, assumed where experts come from a disk
@@ -110,9 +110,9 @@ def plan_offload(
             return found
     raise ValueError(
         f"--offload {where} with {_bits(dtype, quantize)} weights: experts take "
-        f"{_gb(_expert_bytes(config, dtype, quantize))}, everything else "
-        f"{_gb(whole_bytes(config, dtype, quantize, context) - _expert_bytes(config, dtype, quantize))}; free are "
-        f"{_gb(here.memory_free)} of memory{'' if gpu is None else f' and {_gb(gpu.memory_free)} on {gpu.name}'}. "
+        f"{_size(_expert_bytes(config, dtype, quantize))}, everything else "
+        f"{_size(whole_bytes(config, dtype, quantize, context) - _expert_bytes(config, dtype, quantize))}; free are "
+        f"{_size(here.memory_free)} of memory{'' if gpu is None else f' and {_size(gpu.memory_free)} on {gpu.name}'}. "
         "Fewer bits take less (int8, int4), and experts on disk take no memory but their copies in use."
     )
 
@@ -161,7 +161,7 @@ def _held(config: ModelConfig, n: int) -> ModelConfig | None:
 def _gpu_plan(config: ModelConfig, here: Machine, gpus: list[Gpu], quantize: str | None, needed: int) -> Plan:
     n = len(gpus)
     where = f"one {gpus[0].name}" if n == 1 else f"{n} GPUs, each with {1 / n:.0%} of it (torchrun)"
-    why = f"The whole model with {BITS[quantize]} weights takes {_gb(needed)} with its cache and fits on {where}."
+    why = f"The whole model with {BITS[quantize]} weights takes {_size(needed)} with its cache and fits on {where}."
     slowest = None if any(gpu.bandwidth is None for gpu in gpus) else min(gpu.bandwidth for gpu in gpus)
     speed = None if slowest is None else n * slowest / read_bytes(config, "bfloat16", quantize)
     device = _device_of(here, gpus[0]) if n == 1 else "cuda"
@@ -212,11 +212,11 @@ def _experts_outside(
         speed = 1 / (read_bytes(config, dtype, quantize) / device.bandwidth + missed / fetch)
     source = "stay in the machine's memory"
     if place == "disk":
-        file = "the checkpoint" if quantize is None else f"a file of their own ({_gb(experts)}, written once)"
+        file = "the checkpoint" if quantize is None else f"a file of their own ({_size(experts)}, written once)"
         source = f"are read from {file} as they are chosen"
     where, name = ("in memory", "this machine") if gpu is None else ("on the GPU", gpu.name)
     why = (
-        f"It takes {_gb(rest + experts)} with {_bits(dtype, quantize)} weights, and {name} has {_gb(free)} free: its "
+        f"It takes {_size(rest + experts)} with {_bits(dtype, quantize)} weights, and {name} has {_size(free)} free: its "
         f"experts {source}, and {kept:.0%} of them fit {where} at a time."
     )
     n_gpus, device_name = (0, "cpu") if gpu is None else (1, _device_of(here, gpu))
@@ -230,7 +230,7 @@ def _on_apple(config: ModelConfig, here: Machine, context: int) -> Plan | None:
     if not gpus or needed > ROOM * here.memory_free:
         return None
     speed = None if gpus[0].bandwidth is None else gpus[0].bandwidth / read_bytes(config, "bfloat16")
-    why = f"The whole model with 16-bit weights takes {_gb(needed)} with its cache and fits in the memory of the {gpus[0].name}."
+    why = f"The whole model with 16-bit weights takes {_size(needed)} with its cache and fits in the memory of the {gpus[0].name}."
     return Plan("mps", "bfloat16", None, None, 1, None, needed, speed, why)
 
 
@@ -250,7 +250,7 @@ def _cpu_plan(config: ModelConfig, here: Machine, dtype: str, quantize: str | No
     needed = whole_bytes(config, dtype, quantize, context)
     speed = None if here.bandwidth is None else here.bandwidth / read_bytes(config, dtype, quantize)
     gpu = " No GPU that torch can use has room for it." if here.gpus else ""
-    why = f"The whole model ({_gb(needed)} with its cache) {how}, {_gb(here.memory_free)} of which are free.{gpu}"
+    why = f"The whole model ({_size(needed)} with its cache) {how}, {_size(here.memory_free)} of which are free.{gpu}"
     return Plan("cpu", dtype, quantize, None, 0, None, needed, speed, why)
 
 
@@ -265,13 +265,13 @@ def _first_layers(config: ModelConfig, here: Machine, context: int) -> Plan:
     few = "int4" if _fits_groups(config, "int4") else "int8"
     on_disk, in_memory = weight_bytes(config, "bfloat16"), whole_bytes(config, "bfloat16", few, context)
     if here.disk_free < on_disk:
-        reason = f"The whole model takes {_gb(on_disk)} of disk, and {_gb(here.disk_free)} are free"
+        reason = f"The whole model takes {_size(on_disk)} of disk, and {_size(here.disk_free)} are free"
     else:
-        least = f"{_gb(in_memory)} even with {_bits('bfloat16', few)} weights"
-        reason = f"The whole model takes {least}, and {_gb(here.memory_free)} are free"
-    why = f"{reason}: its {what}, {_gb(needed)}, can be run and looked at."
+        least = f"{_size(in_memory)} even with {_bits('bfloat16', few)} weights"
+        reason = f"The whole model takes {least}, and {_size(here.memory_free)} are free"
+    why = f"{reason}: its {what}, {_size(needed)}, can be run and looked at."
     if needed > room:
-        why = f"{reason}, too few even for its {what}, {_gb(needed)}. Make room, or use another machine."
+        why = f"{reason}, too few even for its {what}, {_size(needed)}. Make room, or use another machine."
     return Plan("cpu", "bfloat16", None, None, 0, n, needed, None, why)
 
 
@@ -362,8 +362,8 @@ def _itemsize(dtype: str) -> int:
     return getattr(torch, dtype).itemsize
 
 
-def _gb(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.1f} GB"
+def _size(n_bytes: float) -> str:
+    return in_bytes(n_bytes, digits=1)
 
 
 def _digits(value: float) -> str:

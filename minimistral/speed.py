@@ -14,7 +14,7 @@ from minimistral.apple import has_apple_gpu
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.doctor import memory_bytes
 from minimistral.generation import read
-from minimistral.memory import weight_bytes
+from minimistral.memory import in_bytes, weight_bytes
 from minimistral.quantize import KINDS, is_quantized_name, kind_of
 from minimistral.transformer import Transformer
 
@@ -57,7 +57,7 @@ def prepare(name: str, device: str = "auto", dtype: str = "auto", quantize: str 
         raise ValueError(f"that dtype is unknown. Choose from auto, {', '.join(DTYPES)}.")
     needed, there = weight_bytes(config, dtype, quantize), memory_bytes()
     if device.type == "cpu" and there and needed > there:
-        raise ValueError(f"{name} needs {needed / 1e9:.0f} GB in {dtype}, and this machine has {there / 1e9:.0f} GB.")
+        raise ValueError(f"{name} needs {in_bytes(needed, 1)} in {dtype}, and this machine has {in_bytes(there, 1)}.")
     with torch.device("meta"):
         model = Transformer(config).to(dtype)
     if quantize is not None:

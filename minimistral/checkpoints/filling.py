@@ -20,6 +20,7 @@ from typing import Any
 from minimistral.checkpoints.errors import CheckpointError, naming
 from minimistral.checkpoints.json_files import read_json
 from minimistral.checkpoints.replace import flush
+from minimistral.memory import in_bytes
 
 RECORD = "download.json"
 SAFE_EVERY = 64 * 2**20  # bytes after which a part without a published hash is put on the disk for good
@@ -254,15 +255,6 @@ def to_disk(path: Path) -> Iterator[None]:
 def beside(target: Path) -> Path:
     """The work folder, on the same disk: a rename across disks is a copy, and not atomic."""
     return target.parent / f".{target.name}.download"
-
-
-def in_bytes(n: int) -> str:
-    """A number of bytes as people say it.
-
-    >>> in_bytes(14_483_464_192), in_bytes(270_000)
-    ('14.48 GB', '0.3 MB')
-    """
-    return f"{n / 1e9:.2f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"
 
 
 def existing(path: Path) -> Path:

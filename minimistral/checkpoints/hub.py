@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.errors import CheckpointError, listed, naming
-from minimistral.checkpoints.filling import Filling, Growing, existing, in_bytes, locked, read_record
+from minimistral.checkpoints.filling import Filling, Growing, existing, locked, read_record
 from minimistral.checkpoints.folder import find_checkpoint
 from minimistral.checkpoints.hub_client import Hub, Listing, RemoteFile, hub_library
 from minimistral.checkpoints.json_files import read_json
@@ -28,6 +28,7 @@ from minimistral.checkpoints.known_models import repo_of
 from minimistral.checkpoints.parts import PartFile, PartPlan, plan_part, read_config_of, read_index_of
 from minimistral.checkpoints.place import files_worth_having
 from minimistral.checkpoints.read import chosen_layers
+from minimistral.memory import in_bytes
 
 SPARE = 100_000_000  # bytes to leave free on the disk
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimistral.checkpoints.errors import CheckpointError
-from minimistral.checkpoints.filling import existing, in_bytes
+from minimistral.checkpoints.filling import existing
 from minimistral.checkpoints.hub import SPARE, Order, is_here, make_order, place_of, refuse_place
 from minimistral.checkpoints.hub_client import Hub, Listing, RemoteFile
 from minimistral.checkpoints.known_models import KnownModel, known_model, repo_of
 from minimistral.doctor import Finding
-from minimistral.memory import available_bytes
+from minimistral.memory import available_bytes, in_bytes
 
 PROBE_BYTES, PROBE_SECONDS = 16 * 2**20, 3.0  # what the speed is measured with: whichever is over first
 

@@ -4,7 +4,7 @@ import torch
 
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.config import ModelConfig
-from minimistral.memory import GROUP, ROOM, available_bytes, bytes_needed, weight_bytes, whole_bytes
+from minimistral.memory import GROUP, ROOM, available_bytes, bytes_needed, in_bytes, weight_bytes, whole_bytes
 
 
 def check_room(
@@ -19,7 +19,8 @@ def check_room(
     needed = bytes_needed(config, dtype, quantize)
     if free is None or needed <= free:
         return None
-    message = f"{what}: needs {_gb(needed)}, {_gb(free)} free{_where(device)}: {_advice(config, dtype, quantize, free)}"
+    sizes = f"needs {in_bytes(needed, 1)}, {in_bytes(free, 1)} free{_where(device)}"
+    message = f"{what}: {sizes}: {_advice(config, dtype, quantize, free)}"
     own = weight_bytes(config, dtype, quantize) - mapped if mapped else needed  # what is mapped needs no work either
     if own > free:
         raise CheckpointError(message)
@@ -60,7 +61,3 @@ def _row_lengths(config: ModelConfig) -> list[tuple[str, int]]:
 
 def _where(device: torch.device) -> str:
     return "" if device.type == "cpu" else f" on {device}"
-
-
-def _gb(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from minimistral.checkpoints.entry import ALLOWED, FLOATS
 from minimistral.checkpoints.errors import CheckpointError, naming
+from minimistral.checkpoints.filling import existing
 from minimistral.checkpoints.folder import LAYOUTS
 from minimistral.checkpoints.hub_config import write_config
 from minimistral.checkpoints.names import hub_name, native_pieces, rotated_heads, to_halves
@@ -16,6 +17,7 @@ from minimistral.checkpoints.native_config import write_params
 from minimistral.checkpoints.replace import CONFIGS, TOKENIZERS, WEIGHTS, new_folder, refuse_to_replace
 from minimistral.checkpoints.shards import parse_size, write_json, write_tensors
 from minimistral.config import ModelConfig
+from minimistral.memory import in_bytes
 from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
 
@@ -112,11 +114,10 @@ def _problem(weight: Tensor | None, shape: tuple[int, ...]) -> str | None:
 
 
 def _check_space(target: Path, n_bytes: int) -> None:
-    existing = next(path for path in (target, *target.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(existing(target)).free
     if free < n_bytes + SPARE_BYTES:
         raise CheckpointError(
-            f"{target}: needs {n_bytes / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} GB free (an overwritten "
+            f"{target}: needs {in_bytes(n_bytes)}, and its disk has {in_bytes(free)} free (an overwritten "
             "checkpoint goes only after the new one is complete). Make room, or choose another disk."
         )
 

@@ -7,7 +7,7 @@ from math import prod
 from minimistral.config import ModelConfig
 from minimistral.lab import theme
 from minimistral.lab.picture import Picture, show
-from minimistral.memory import cache_bytes, weight_bytes
+from minimistral.memory import cache_bytes, in_bytes, weight_bytes
 
 COLOURS = {
     "embeddings": theme.PINK,
@@ -86,8 +86,8 @@ def draw_parts(models: dict[str, dict[str, int]], title: str) -> Picture:
                 visible[part] = max(share, visible.get(part, 0))
                 words.append(f"{part} {share:.0f} %")
                 left += share
-            axes.text(0, 0.3 - row, f"{name}: {_size(total)}")
-            said.append(f"{name}, {_size(total)}: {', '.join(words)}")
+            axes.text(0, 0.3 - row, f"{name}: {in_bytes(total)}")
+            said.append(f"{name}, {in_bytes(total)}: {', '.join(words)}")
         x = 0.0
         for part in (part for part, share in visible.items() if share > 0.5):
             axes.text(x, -len(models) + 0.35, part, color=COLOURS[part], weight="bold", va="center")
@@ -177,10 +177,6 @@ def draw_read(shapes: dict[str, tuple[int, ...]], n_experts: int, chosen: int, n
             f"{read / GB:.1f} GB: {chosen} experts a layer, attention and head."
         )
         return show(figure, alt)
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def _plain(axes, times: list[float]) -> None:

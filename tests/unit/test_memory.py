@@ -69,6 +69,21 @@ def test_this_machine_says_something():
     assert memory.available_bytes() is None or memory.available_bytes() > 10**8
 
 
+@pytest.mark.parametrize(
+    "n_bytes, two, one",
+    [
+        (14_483_464_192, "14.48 GB", "14.5 GB"),
+        (2 * GB, "2.00 GB", "2.0 GB"),
+        (960_400_000, "0.96 GB", "960.4 MB"),
+        (99_900_000, "99.9 MB", "99.9 MB"),
+        (270_000, "0.3 MB", "0.3 MB"),
+        (0, "0.0 MB", "0.0 MB"),
+    ],
+)
+def test_sizes_are_said_in_one_way(n_bytes, two, one):
+    assert memory.in_bytes(n_bytes) == two and memory.in_bytes(float(n_bytes), digits=1) == one
+
+
 def refusal(monkeypatch, free, dtype=torch.bfloat16, quantize=None, mapped=0, config=SEVEN):
     monkeypatch.setattr(room, "available_bytes", lambda device: free)
     return room.check_room("m", config, torch.device("cpu"), dtype, quantize, mapped)

@@ -1,6 +1,7 @@
 """How to run which model where: known machines, the roofline by hand, and what is said when nothing fits."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -71,6 +72,7 @@ def test_where_the_whole_does_not_fit_some_layers_do():
 def test_a_small_model_is_left_as_it_is():
     found = plan("tiny-mixtral", a_machine(4))
     assert (found.dtype, found.quantize, found.layers) == ("float32", None, None)
+    assert re.search(r"\([1-9][\d.]+ MB with its cache\)", found.why), "not 0.0 GB"
 
 
 def test_what_decoding_reads_counted_by_hand():
