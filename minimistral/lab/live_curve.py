@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from minimistral.lab import theme
+from minimistral.lab.counted import counted
 from minimistral.lab.picture import Picture, show
 
 SECONDS, SHARE = 0.7, 0.1  # between two drawings at least; and of the time, what drawing may take
@@ -117,7 +118,7 @@ def describe(records: list[dict]) -> str:
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]), sum(losses[-tenth:])
     way = "it ends lower than it began" if last < first else "it does not end lower than it began"
-    return f"The loss in nats a token against the step, over {len(losses)} steps: {way}."
+    return f"The loss in nats a token against the step, over {counted(len(losses), 'step')}: {way}."
 
 
 def _in_a_notebook() -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from minimistral.lab.counted import counted
 from minimistral.lab.progress import path, read
 from minimistral.lab.quizzes import QUESTIONS, questions
 from minimistral.lab.registry import all_exercises
@@ -27,8 +28,9 @@ class Overview(list):
 
     def __repr__(self) -> str:
         lines = [
-            f"chapter {c.chapter}: {c.passed} of {c.exercises} exercises ({c.tries} tries, {c.hints} hints), "
-            f"{c.predictions} predictions, {c.right} of {c.questions} questions right"
+            f"chapter {c.chapter}: {c.passed} of {c.exercises} exercises "
+            f"({c.tries} {'try' if c.tries == 1 else 'tries'}, {counted(c.hints, 'hint')}), "
+            f"{counted(c.predictions, 'prediction')}, {c.right} of {c.questions} questions right"
             + (f"; next: exercise {c.next_exercise}" if c.next_exercise else "; all exercises passed")
             for c in self
         ]

@@ -7,7 +7,7 @@ function shortNumber(value) {
 }
 
 function sentence(state, data, answer) {
-  const start = `${state.n_layers} ${state.n_layers === 1 ? "layer" : "layers"}, ${data.names[state.norm]}`;
+  const start = `${counted(state.n_layers, "layer")}, ${data.names[state.norm]}`;
   if (!answer) return `${start}: asking the kernel …`;
   const { size, gradient } = answer;
   return `${start}: from the embedding to the top the residual stream goes from ${shortNumber(size[0])} to ` +

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
+from minimistral.lab.counted import counted
 from minimistral.lab.depth import NORMS, xray
 from minimistral.lab.reach import one_thread
 from minimistral.lab.tools.browser_tool import BrowserTool
@@ -40,9 +41,8 @@ def compute(state: State) -> dict[str, list[float]]:
 
 def describe(state: State, seen: dict[str, list[float]]) -> str:
     size, gradient = seen["size"], seen["gradient"]
-    layers = "1 layer" if state.n_layers == 1 else f"{state.n_layers} layers"
     return (
-        f"{layers}, {NAMES[state.norm]}: from the embedding to the top the residual stream goes from "
+        f"{counted(state.n_layers, 'layer')}, {NAMES[state.norm]}: from the embedding to the top the residual stream goes from "
         f"{size[0]:.3g} to {size[-1]:.3g}; the last layer's gradient is {gradient[-1]:.3g}, the first layer's {gradient[0]:.3g}."
     )
 
@@ -64,7 +64,10 @@ def draw(state: State, seen: dict[str, list[float]]):
         below.set_xlabel("layer (0 is the embedding)")
         below.set_xlim(-0.5, max(state.n_layers, 4) + 0.5)
         figure.suptitle(
-            f"{state.n_layers} layers of width {state.dim}, {NAMES[state.norm]}", x=0.01, ha="left", fontsize=11
+            f"{counted(state.n_layers, 'layer')} of width {state.dim}, {NAMES[state.norm]}",
+            x=0.01,
+            ha="left",
+            fontsize=11,
         )
         return show(figure, describe(state, seen))
 

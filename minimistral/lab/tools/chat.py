@@ -13,6 +13,7 @@ from itertools import chain
 from minimistral.cache import RollingCache
 from minimistral.chat import chat_ids
 from minimistral.conversation import Conversation
+from minimistral.lab.counted import counted
 from minimistral.lab.picture import Picture
 from minimistral.lab.reach import one_thread
 from minimistral.lab.tools.logit_lens import bundled, shown
@@ -46,8 +47,9 @@ class Said:
     def describe(self) -> str:
         filled = min(self.position, self.n_slots)
         speed = f", {self.tokens_per_second:.1f} tokens a second" if self.n_tokens > 1 else ""
+        slots = f"{filled} of {counted(self.n_slots, 'slot')} a layer filled"
         return (
-            f"{self.n_tokens} new tokens{speed}; {self.position} seen, {filled} of {self.n_slots} slots a layer filled, "
+            f"{counted(self.n_tokens, 'new token')}{speed}; {self.position:,} seen, {slots}, "
             f"cache {self.cache_bytes / 1e6:.2f} MB{'; ' + self.ended if self.ended else ''}."
         )
 
@@ -177,7 +179,7 @@ class Chat:
 
     def __repr__(self) -> str:
         said = self.first()
-        return f"To “{self.text}” the model says “{said.text}” ({said.n_tokens} tokens)."
+        return f"To “{self.text}” the model says “{said.text}” ({counted(said.n_tokens, 'token')})."
 
     def picture(self) -> Picture:
         return draw(self.text, self.first(), repr(self))
@@ -280,7 +282,7 @@ def draw(text: str, said: Said, alt: str) -> Picture:
         bar.barh([0], [filled], color=theme.KEY)
         bar.set(
             yticks=[],
-            xlabel=f"slots of the cache, a layer: {filled} of {said.n_slots} filled, {said.position} tokens seen",
+            xlabel=f"slots of the cache, a layer: {filled} of {said.n_slots} filled, {counted(said.position, 'token')} seen",
         )
         return show(figure, alt)
 

@@ -23,6 +23,10 @@ function svgPicture(width, height, label, body) {
     `aria-label="${escapeText(label)}">${body}</svg>`;
 }
 
+function counted(number, what) {
+  return `${number.toLocaleString("en-US")} ${what}${number === 1 ? "" : "s"}`; // as minimistral.lab.counted says it
+}
+
 function escapeText(text) {
   return String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 }

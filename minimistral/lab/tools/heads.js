@@ -15,7 +15,7 @@ function compute(state) {
 function sentence(state) {
   const { share, tokens, cache, read, scores } = compute(state);
   const kind = share === 1 ? "MHA" : state.n_kv_heads === 1 ? "MQA" : "GQA";
-  return `${kind}: ${state.n_heads} query heads, ${state.n_kv_heads} key/value ${state.n_kv_heads === 1 ? "head" : "heads"}; ` +
+  return `${kind}: ${counted(state.n_heads, "query head")}, ${counted(state.n_kv_heads, "key/value head")}; ` +
     `${share === 1 ? "1 query head reads" : `${share} query heads share`} each. Cache: ${number(cache)} bytes a token, ` +
     `${share === 1 ? "as much as MHA's" : `1/${share} of MHA's`}. One step with ${number(tokens)} tokens in the cache reads ${size(read)} of keys and values, ` +
     `and computes ${number(scores)} scores, however many share.`;

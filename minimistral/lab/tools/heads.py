@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from minimistral.lab.counted import counted
 from minimistral.lab.tools.browser_tool import BrowserTool
 
 MAX_HEADS = 64
@@ -87,7 +88,7 @@ def kind(state: State) -> str:
 
 
 def _kv_heads(state: State) -> str:
-    return f"{state.n_kv_heads} key/value head{'s' if state.n_kv_heads > 1 else ''}"
+    return counted(state.n_kv_heads, "key/value head")
 
 
 def describe(state: State, shown: Shown) -> str:
@@ -95,7 +96,7 @@ def describe(state: State, shown: Shown) -> str:
     heads = "1 query head reads" if share == 1 else f"{share} query heads share"
     cache = "as much as MHA's" if share == 1 else f"1/{share} of MHA's"
     return (
-        f"{kind(state)}: {state.n_heads} query heads, {_kv_heads(state)}; {heads} each. "
+        f"{kind(state)}: {counted(state.n_heads, 'query head')}, {_kv_heads(state)}; {heads} each. "
         f"Cache: {shown.cache_bytes:,} bytes a token, {cache}. One step with {tokens:,} tokens in the cache reads "
         f"{shown.read_bytes / 2**30:.3g} GiB of keys and values, and computes {shown.scores:,} scores, however many share."
     )
@@ -116,7 +117,7 @@ def draw(state: State, shown: Shown):
             top.plot(head, 0, "o", color=colour, ms=size, zorder=2)
             top.plot(place, 1, "s", color=colour, ms=size + 1, zorder=2)
         top.text(-0.5, 1.22, _kv_heads(state), fontsize=9)
-        top.text(-0.5, -0.36, f"{state.n_heads} query heads", fontsize=9)
+        top.text(-0.5, -0.36, counted(state.n_heads, "query head"), fontsize=9)
         top.set(ylim=(-0.45, 1.45), xlim=(-1, state.n_heads))
         top.axis("off")
         _bars(bars, shown, share)

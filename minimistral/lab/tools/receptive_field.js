@@ -25,8 +25,8 @@ function uniformShares(state) {
 function sentence(state) {
   const reached = state.token - firstLit(state, 0) + 1;
   const formula = state.n_layers * (state.window - 1) + 1;
-  const cut = reached < formula ? ` The text begins ${state.token} tokens back, so here it is ${reached}.` : "";
-  return `Reaches ${reached} ${reached === 1 ? "token" : "tokens"}: itself and ${reached - 1} before it. ` +
+  const cut = reached < formula ? ` The text begins ${counted(state.token, "token")} back, so here it is ${reached}.` : "";
+  return `Reaches ${counted(reached, "token")}: itself and ${reached - 1} before it. ` +
     `${state.n_layers} × (${state.window} − 1) + 1 = ${formula}; layers × window would be ${state.n_layers * state.window}.${cut}`;
 }
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from minimistral.lab.counted import counted
 from minimistral.lab.reach import input_gradient, one_thread, random_model, uniform_influence
 from minimistral.lab.stored_results import stored
 from minimistral.lab.tools.browser_tool import BrowserTool
@@ -70,19 +71,17 @@ def trained_recall() -> dict[str, list[float]]:
     return {setting: [round(sum(shares) / len(shares), 3) for shares in zip(*seeds)] for setting, seeds in runs.items()}
 
 
-def count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def describe(state: State, shown: Shown) -> str:
     formula = state.n_layers * (state.window - 1) + 1
     text = (
-        f"{count(state.n_layers, 'layer')} with a window of {state.window}: "
+        f"{counted(state.n_layers, 'layer')} with a window of {state.window}: "
         f"the last layer's output at token {state.token} depends on "
-        f"{count(shown.reached, 'token')}, itself and {shown.reached - 1} before it. "
+        f"{counted(shown.reached, 'token')}, itself and {shown.reached - 1} before it. "
         f"{state.n_layers} x ({state.window} - 1) + 1 = {formula}"
     )
-    return f"{text}." if shown.reached == formula else f"{text}, but the text begins {state.token} tokens back."
+    return (
+        f"{text}." if shown.reached == formula else f"{text}, but the text begins {counted(state.token, 'token')} back."
+    )
 
 
 def draw(state: State, shown: Shown):

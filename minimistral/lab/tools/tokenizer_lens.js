@@ -12,7 +12,8 @@ function column(name, size, found) {
   const single = found.filter((piece) => piece.is_byte).length;
   return `<section data-vocabulary="${escapeText(name)}" style="flex: 1 1 22em; min-width: 0">` +
     `<h4 style="margin: 0.2em 0">${escapeText(name)}: ${size.toLocaleString("en")} pieces</h4>` +
-    `<p style="margin: 0.2em 0 0.4em"><b class="count">${found.length}</b> ${found.length === 1 ? "token" : "tokens"}, ${single} of them single bytes</p>` +
+    `<p style="margin: 0.2em 0 0.4em"><b class="count">${found.length}</b> ${found.length === 1 ? "token" : "tokens"}, ` +
+    `${single || "none"} of them ${single === 1 ? "a single byte" : "single bytes"}</p>` +
     `<div>${found.map(chip).join("")}</div></section>`;
 }
 

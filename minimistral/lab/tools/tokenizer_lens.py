@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from minimistral.lab.counted import counted
 from minimistral.lab.tools.browser_tool import BrowserTool
 from minimistral.tokenizer import MISTRAL_V1, SPACE, Tokenizer
 
@@ -59,11 +60,10 @@ def describe(text: str) -> str:
     for name in VOCABULARIES:
         found = pieces(text, name)
         single = sum(piece.is_byte for piece in found)
-        many = f"{len(found)} token{'s' * (len(found) != 1)}"
-        parts.append(
-            f"{many} for {name} ({vocabulary(name).vocab_size:,} pieces), {single or 'none'} of them single bytes"
-        )
-    return f"{len(text.encode())} bytes of UTF-8. {'; '.join(parts)}."
+        many = counted(len(found), "token")
+        bytes_ = "a single byte" if single == 1 else "single bytes"
+        parts.append(f"{many} for {name} ({vocabulary(name).vocab_size:,} pieces), {single or 'none'} of them {bytes_}")
+    return f"{counted(len(text.encode()), 'byte')} of UTF-8. {'; '.join(parts)}."
 
 
 class TokenizerLens(BrowserTool):
@@ -130,7 +130,9 @@ def _rows(text: str) -> list[list[tuple]]:
     """What stands in each row of the picture: one heading (0, text), or boxes (left, width, spelling, piece)."""
     rows = []
     for name in VOCABULARIES:
-        rows.append([(0.0, f"{name}: {vocabulary(name).vocab_size:,} pieces, {len(pieces(text, name))} tokens")])
+        rows.append(
+            [(0.0, f"{name}: {vocabulary(name).vocab_size:,} pieces, {counted(len(pieces(text, name)), 'token')}")]
+        )
         left, line = 0.0, []
         for piece in pieces(text, name):
             spelt = _spelt(piece.text)
