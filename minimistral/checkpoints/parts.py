@@ -9,19 +9,22 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from minimistral.checkpoints.catalog import index_of
+from minimistral.checkpoints.config_file import ConfigFile
+from minimistral.checkpoints.entry import FLOATS, Entry
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.checkpoints.folder import CONFIG_FILES
 from minimistral.checkpoints.hub_client import Hub, Listing, RemoteFile
 from minimistral.checkpoints.json_files import MAX_JSON_BYTES, parse_json
-from minimistral.checkpoints.match import layer_of
+from minimistral.checkpoints.match import layer_of, match
 from minimistral.checkpoints.read import chosen_layers
 from minimistral.checkpoints.safetensors_file import tensor_ranges
-from minimistral.config import ModelConfig
 
 FIRST_READ = 2**17  # bytes: longer than the headers of the 7B's files, so one request is enough
 STEMS = {"model": "hub", "consolidated": "native"}  # in order of preference
@@ -87,9 +90,11 @@ def plan_part(hub: Hub, listing: Listing, layers: int | Sequence[int]) -> PartPl
             ".safetensors, or shards with their index, and the config. Download the whole model, or take another one."
         )
     config_name = CONFIG_FILES[STEMS[stem]][0]
-    n_layers = read_config_of(hub, listing, STEMS[stem]).n_layers
+    config_file = read_config_of(hub, listing, STEMS[stem])
+    n_layers = config_file.config.n_layers
     chosen = chosen_layers(layers, n_layers)
     places = _places(hub, listing, stem, chosen)
+    match(_catalog(listing, places), STEMS[stem], config_file, chosen)  # what `load` would refuse is not fetched
     files = [_part_file(name, places[name]) for name in sorted(places)]
     return PartPlan(chosen, n_layers, listing.files[config_name], stem, tuple(files))
 
@@ -98,14 +103,14 @@ def _weights(listing: Listing, stem: str) -> bool:
     return f"{stem}.safetensors.index.json" in listing.files or f"{stem}.safetensors" in listing.files
 
 
-def read_config_of(hub: Hub, listing: Listing, layout: str) -> ModelConfig:
+def read_config_of(hub: Hub, listing: Listing, layout: str) -> ConfigFile:
     """The config on the hub, checked as `load` will: better now than after the download."""
     name, read = CONFIG_FILES[layout]
     data = hub.read_small(listing, name)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_bytes(data)
         try:
-            return read(Path(folder) / name).config
+            return replace(read(Path(folder) / name), path=Path(listing.repo) / name)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(folder, listing.repo)) from error
 
@@ -159,6 +164,19 @@ def _header(hub: Hub, listing: Listing, file: RemoteFile) -> dict[str, tuple[int
     header = parse_json(where, start[8 : 8 + length])
     ranges = tensor_ranges(where, header, file.size - 8 - length)
     return {name: (8 + length + a, 8 + length + b, header[name]) for name, (a, b) in ranges.items()}
+
+
+def _catalog(listing: Listing, places: dict[str, list[tuple]]) -> dict[str, Entry]:
+    """The tensors as `read_catalog` will find them, but for their bytes."""
+    return {
+        name: Entry(Path(listing.repo) / file.name, tuple(shape), FLOATS[dtype], _still_on_the_hub)
+        for tensors in places.values()
+        for file, _, _, name, dtype, shape in tensors
+    }
+
+
+def _still_on_the_hub() -> Tensor:
+    raise AssertionError("a plan is made from headers alone")
 
 
 def _part_file(name: str, tensors: list[tuple]) -> PartFile:

@@ -17,6 +17,7 @@ from minimistral.checkpoints.hub_client import Listing, RemoteFile
 from minimistral.checkpoints.hub_config import write_config
 from minimistral.checkpoints.match import layer_of
 from minimistral.checkpoints.names import hub_pieces
+from minimistral.checkpoints.preflight import preflight
 from minimistral.checkpoints.shards import split
 
 REPOS = ("org/sharded", "org/native", "org/mixture")
@@ -219,6 +220,65 @@ def test_headers_are_checked_before_the_data_is_asked_for(server, fetch, change,
     broken(server, change)
     with pytest.raises(CheckpointError, match=f"org/native/consolidated.safetensors: .*{text}"):
         fetch("org/native")
+
+
+def turned(name):
+    def change(header, rest):
+        header[name]["shape"].reverse()
+        return header, rest
+
+    return change
+
+
+def renamed(old, new):
+    return lambda header, rest: ({new if name == old else name: value for name, value in header.items()}, rest)
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (turned("layers.1.attention.wk.weight"), r"tensor layers.1.attention.wk.weight has shape \[32, 16\]; .*\[16, 32\]"),
+        (turned("output.weight"), r"tensor output.weight has shape \[32, 64\]; params.json asks for \[64, 32\]"),
+        (renamed("norm.weight", "final.weight"), "tensor norm.weight is missing"),
+        (renamed("layers.1.attention.wo.weight", "layers.1.attention.wo.bias"), "tensor layers.1.attention.wo.weight is"),
+        (renamed("layers.0.attention.wo.weight", "layers.1.attention.q_norm.weight"), "holds .layers.1.attention.q_norm"),
+    ],
+)  # fmt: skip
+def test_what_load_would_refuse_is_refused_before_a_weight_is_asked_for(
+    server, client, fetch, tmp_path, monkeypatch, change, text
+):
+    monkeypatch.setattr(parts, "FIRST_READ", 4096)
+    broken(server, change)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    for name, data in server.models["org/native"].items():
+        (whole / name).write_bytes(data)
+    with pytest.raises(CheckpointError, match=text) as said:
+        load(whole, device="cpu", layers=[1])
+    with pytest.raises(CheckpointError) as said_before:
+        fetch("org/native", [1])
+    assert str(said_before.value).replace("org/native", "") == str(said.value).replace(str(whole), "")
+    found = preflight("org/native", tmp_path / "part", [1], hub=client())
+    assert found.problem == f"files: {said_before.value}"
+    sent = [r["range"] for r in server.requests if r.get("file") == "consolidated.safetensors" and r["route"] == "cdn"]
+    assert sent and all(text.startswith("bytes=0-") for text in sent), "headers alone"
+    assert not (tmp_path / "part").exists() and not (tmp_path / ".part.download").exists()
+
+
+def test_a_fault_in_a_layer_that_is_not_asked_for_is_none(server, fetch):
+    broken(server, turned("layers.2.attention.wk.weight"))
+    assert load(fetch("org/native", [1]), device="cpu", layers=[1])[0].config.n_layers == 1
+
+
+def test_a_config_of_another_model_is_refused_before_a_weight_is_asked_for(server, fetch):
+    config = json.loads(server.models["org/sharded"]["config.json"])
+    for field, value, text in (
+        ("intermediate_size", 49, r"mlp.*has shape .*48.*config.json asks for .*49"),
+        ("num_attention_heads", 8, "q_proj.weight has shape"),
+    ):
+        server.models["org/sharded"]["config.json"] = json.dumps(config | {field: value}).encode()
+        with pytest.raises(CheckpointError, match=f"org/sharded/model-.*{text}"):
+            fetch(to=field)
 
 
 def test_a_file_that_is_no_safetensors_file(server, fetch):
