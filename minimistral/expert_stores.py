@@ -16,6 +16,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
+from minimistral.checkpoints.bar import loading_bar
 from minimistral.checkpoints.errors import CheckpointError, naming
 
 Key = tuple[int, int]  # (layer, expert)
@@ -70,6 +71,7 @@ class HostStore:
         self._flat: dict[Key, Tensor] = {}
         keys = list(keys)
         per_slab = max(1, SLAB_BYTES // record.nbytes)
+        bar = loading_bar(total=len(keys), desc="experts", unit="expert")
         for start in range(0, len(keys), per_slab):
             here = keys[start : start + per_slab]
             try:
@@ -87,6 +89,8 @@ class HostStore:
             for key, flat in zip(here, slab):
                 record.fill(flat, read(key))
                 self._flat[key] = flat
+                bar.update()
+        bar.close()
 
     def bring(self, key: Key, slot: Tensor) -> None:
         """Write the expert into slot (nbytes,) uint8, on any device."""
@@ -197,7 +201,7 @@ def pack(
             with naming(path, doing="written"), part.open("wb") as file:
                 file.write(start.ljust(first, b"\0"))
                 flat = torch.zeros(size, dtype=torch.uint8)
-                for key in keys:
+                for key in loading_bar(keys, desc="experts, packed once", unit="expert"):
                     record.fill(flat[: record.nbytes], read(key))
                     file.write(flat.numpy())
                     file.flush()

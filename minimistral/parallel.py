@@ -27,6 +27,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.parallel import ParallelStyle, PrepareModuleOutput, parallelize_module
 
+from minimistral.checkpoints.bar import loading_bar
 from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.entry import Entry
 from minimistral.checkpoints.folder import Checkpoint, find_checkpoint
@@ -220,7 +221,8 @@ def _read_part(
         notes.append(note)
     shapes = {name: weight.shape for name, weight in part.state_dict().items()}
     weights: dict[str, Tensor] = {}
-    for piece, entry in files:
+    bar = loading_bar(files, desc="weights", unit="tensor", disable=None if rank() == 0 else True)
+    for piece, entry in bar:
         if not any(name in shapes for name in piece.weights):
             continue  # an expert of another rank: not a byte of it is read
         stored = entry.read()  # mapped: bytes are read where they are used

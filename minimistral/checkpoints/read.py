@@ -11,6 +11,7 @@ from torch import Tensor
 
 from minimistral.apple import has_apple_gpu
 from minimistral.checkpoints.aside import aside
+from minimistral.checkpoints.bar import loading_bar
 from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.entry import BLOCK, FLOATS, Entry, Scratch
 from minimistral.checkpoints.errors import CheckpointError
@@ -90,7 +91,7 @@ def _load_model(
         model = Transformer(config)
     weights: dict[str, Tensor] = {}
     scratch = Scratch()
-    for piece in pieces:
+    for piece in loading_bar(pieces, desc="weights", unit="tensor"):
         if quantize is None:
             weights |= _mapped(piece, catalog[piece.name], device, dtype, scratch)
         else:

@@ -1,5 +1,6 @@
 """What a plan loads, and what the options of `generate` and `chat` choose: on this CPU, with machines that are not here."""
 
+import io
 import re
 import sys
 from dataclasses import replace
@@ -10,7 +11,9 @@ from torch.testing import assert_close
 from typer.testing import CliRunner
 
 import minimistral.plan
-from minimistral import MoEConfig, Tokenizer, generate, load, loading, save
+from minimistral import MoEConfig, Tokenizer, expert_stores, generate, load, loading, save
+from minimistral.checkpoints import read
+from minimistral.checkpoints.bar import loading_bar
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.checkpoints.place import find_folder
 from minimistral.cli import app
@@ -97,6 +100,40 @@ def test_what_no_expert_is_never_held_in_floats(folder, monkeypatch):
     planned = plan_offload(folder, "memory", "cpu", "float32", "int8", Machine(1, 10**9, 10**9, 10**12))
     model, _ = load_planned(folder, planned)
     assert type(model.layers[0].attention.wq).__name__ == type(model.output).__name__ == "Int8Linear"
+
+
+def test_a_bar_counts_what_is_read_wherever_a_plan_keeps_it(folder, monkeypatch):
+    counted = []
+
+    class Counting(loading_bar.func):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options | {"disable": False, "file": io.StringIO()})
+            counted.append(self)
+
+    for module in (read, expert_stores):
+        monkeypatch.setattr(module, "loading_bar", Counting)
+    (folder / "experts-int8.bin").unlink(missing_ok=True)
+    for quantize, where in ((None, None), ("int8", None), ("int8", "host"), ("int8", "disk")):
+        load_planned(folder, replace(PLANNED, quantize=quantize, offload=where, bytes_needed=10**8))
+    (folder / "experts-int8.bin").unlink()
+    n_tensors = 3 + 3 * (4 + 2 + 1 + 4 * 3)
+    assert [(bar.n, bar.total) for bar in counted] == [(n_tensors, n_tensors)] * 2 + [(12, 12)] * 2
+
+
+def test_the_bar_is_for_people_who_wait():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    assert loading_bar(range(3), file=io.StringIO()).disable  # standard error in a file
+    shown = Terminal()
+    with loading_bar(total=9, file=shown, mininterval=0, desc="weights") as bar:
+        bar.update(3)
+        assert shown.getvalue() == ""  # until now it has taken less than five seconds
+        bar.start_t -= 6
+        bar.update(3)
+        assert "weights:  67%" in shown.getvalue()
+    assert shown.getvalue().endswith("\r")  # gone
 
 
 def test_options_that_are_none_choose_nothing_and_contradictions_are_told(folder, monkeypatch):
