@@ -21,7 +21,7 @@ from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
 
 SAMPLE = 200_000  # characters of each kind that a list of words is counted from
-PATIENCE = 600  # seconds for several processes: a real model is read by each of them
+PATIENCE = 1200  # seconds for several processes, which read a real model: 93 GB at 0.1 GB/s, from a slow disk
 
 
 def route_all(model: Transformer, rows: Tensor, at_a_time: int = 8) -> Tensor:
@@ -95,14 +95,32 @@ def let_go(model: Transformer) -> None:
 def in_processes(n: int, folder: Path, prompt: str, options: Sequence[str] = ()) -> str:
     """What `torchrun --nproc-per-node n -m minimistral generate folder prompt` writes; RuntimeError with what it said.
 
-    Each process gets one thread, and the port is one that is free.
+    Each process gets one thread, and the port is one that is free. After PATIENCE seconds they are ended.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
     command += ["-m", "minimistral", "generate", str(folder), prompt, *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=PATIENCE, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"torchrun ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return done.stdout
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
+    with subprocess.Popen(command, **pipes) as torchrun:
+        try:
+            written, said = torchrun.communicate(timeout=PATIENCE)
+        except BaseException as error:  # the stop button too
+            _end(torchrun)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise RuntimeError(
+                f"{n} processes were not ready after {PATIENCE / 60:.0f} minutes, and were ended. In a terminal they have "
+                f"all the time they need, and show how far they are: torchrun {' '.join(command[4:8])} {folder} …"
+            ) from None
+    if torchrun.returncode:
+        raise RuntimeError(f"torchrun ended with {torchrun.returncode}:\n{said[-2000:]}")
+    return written
+
+
+def _end(torchrun: subprocess.Popen) -> None:
+    """Ask it to end, which ends its processes too: killed, it would leave them behind, each with its GPU."""
+    torchrun.terminate()
+    try:
+        torchrun.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        torchrun.kill()

@@ -41,12 +41,12 @@ class Rung:
 
     @property
     def is_whole(self) -> bool:
-        return self.is_real and self.layers is None
+        return self.is_real and self.layers is None and self.alone().layers is None
 
     @property
     def is_chat(self) -> bool:
-        """Whether it is one of those that were taught to chat, which only their names tell: …-Instruct-…"""
-        return self.is_real and re.search(r"(?i)\binstruct\b", _title(self.folder)) is not None
+        """Whether it is one of those that were taught to chat, which only their names tell: …-Instruct-…, …_instruct_…"""
+        return self.is_real and re.search(r"(?i)(?<![a-z])instruct(?![a-z])", _title(self.folder)) is not None
 
     def load(self) -> tuple[Transformer, Tokenizer | None]:
         """The model, and its tokenizer; where the folder has none, v0.1's for a vocabulary of 32,000, else None.
@@ -77,6 +77,7 @@ class Rung:
 def find_rung(model: str, stand_in: str, weights: str | Path | None = None, machine: Machine | None = None) -> Rung:
     """The highest rung of `model` (a known model's name) that the files here and this machine allow. No network.
 
+    Its tokens a second follow from this machine's bandwidth, measured with as many threads as torch has when it is called.
     weights: the folder where the files are; None: where `minimistral download` or another program put them, if anywhere.
     Without any: `stand_in`, a bundled model's name. ValueError where `weights` names no folder, or one with a mixture where
     `model` is dense, or the other way about.
@@ -98,7 +99,10 @@ def find_rung(model: str, stand_in: str, weights: str | Path | None = None, mach
     if local.layers is not None:
         why = f"Of the real {title} only {_listed(range(local.layers))}, counted from 0. {local.why}"
         return Rung("some layers", folder, list(range(local.layers)), local, why)
-    return Rung(_name(local), folder, None, local, f"The real {title}. {local.describe()}")
+    rung = Rung(_name(local), folder, None, local, f"The real {title}. {local.describe()}")
+    if local.n_gpus > 1:
+        rung.why += f" This notebook is one process, and runs {rung.alone().short()}."
+    return rung
 
 
 def _title(folder: Path) -> str:

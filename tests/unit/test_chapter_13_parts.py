@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import re
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -202,7 +203,8 @@ def test_of_several_gpus_the_notebook_takes_one(fake, monkeypatch):
     monkeypatch.setattr(rungs, "plan", lambda _, machine=None: plan("mixtral-8x7b-v0.1", machine or here))
     rung = find_rung("mixtral-8x7b-v0.1", "tiny-mixtral", fake)
     assert rung.name == "several gpus" and rung.plan.n_gpus == 2 and rung.plan.offload is None
-    assert rung.alone().n_gpus == 1 and rung.alone().offload == "host"
+    assert rung.alone().n_gpus == 1 and rung.alone().offload == "host" and rung.is_whole
+    assert rung.why.endswith(" This notebook is one process, and runs 4-bit on one GPU, experts in memory.")
 
 
 def test_the_stand_in_says_how_to_get_what_fits(monkeypatch):
@@ -274,19 +276,30 @@ def test_a_model_that_is_let_go_holds_nothing(fake, planned):
     assert not any(tensor.untyped_storage().size() for tensor in tensors)
 
 
-def test_what_torchrun_says_is_told(monkeypatch):
-    class Done:
-        returncode, stderr, stdout = 1, "no such folder", ""
+def in_place_of_python(monkeypatch, path, script):
+    """A shell script that is run for what would be torchrun."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(real_mixture.sys, "executable", str(path))
 
-    called = []
-    monkeypatch.setattr(real_mixture.subprocess, "run", lambda command, **_: called.append(command) or Done())
-    with pytest.raises(RuntimeError, match="no such folder"):
+
+@pytest.mark.skipif(os.name == "nt", reason="plays torchrun by a shell script")
+def test_what_torchrun_says_is_told(tmp_path, monkeypatch):
+    in_place_of_python(monkeypatch, tmp_path / "torchrun", 'echo "no such folder, $*" >&2; exit 1')
+    with pytest.raises(RuntimeError, match="ended with 1:\nno such folder") as told:
         real_mixture.in_processes(3, Path("x"), "Once", ["--quantize", "int4"])
-    assert called[0][called[0].index("--nproc-per-node") + 1] == "3" and called[0][-3:] == [
-        "Once",
-        "--quantize",
-        "int4",
-    ]
+    assert "--nproc-per-node 3 " in str(told.value) and "generate x Once --quantize int4" in str(told.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="plays torchrun by a shell script")
+def test_processes_that_take_too_long_are_asked_to_end(tmp_path, monkeypatch):
+    """Torchrun ends those that it started when it is asked to, not when it is killed."""
+    monkeypatch.setattr(real_mixture, "PATIENCE", 0.5)
+    script = f"trap 'kill $!; touch {tmp_path}/asked; exit 1' TERM; sleep 60 >/dev/null 2>&1 & wait"
+    in_place_of_python(monkeypatch, tmp_path / "torchrun", script)
+    with pytest.raises(RuntimeError, match="^2 processes were not ready .* torchrun --nproc-per-node 2 -m minimistral"):
+        real_mixture.in_processes(2, Path("x"), "Once")
+    assert (tmp_path / "asked").exists()
 
 
 def test_the_routing_map_of_another_model(fake):

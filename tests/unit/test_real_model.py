@@ -1,6 +1,7 @@
 """What chapters 12 and 13 do with a model: settings changed for a moment, losses, rungs over real layouts and machines."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from minimistral.lab.real_model import (
 from minimistral.lab.rungs import find_rung
 from minimistral.lab.tools.chat import Chat
 from minimistral.machine import Gpu, Machine
+from minimistral.plan import plan
 
 SIZES = dict(dim=24, n_layers=3, n_heads=4, n_kv_heads=2, head_dim=6, hidden_dim=40, vocab_size=50)
 GB = 10**9
@@ -126,8 +128,6 @@ def test_a_model_too_large_for_the_machine_is_run_in_part(tmp_path, monkeypatch,
 
 
 def rungs_plan(config):
-    from minimistral.plan import plan
-
     return plan(config, laptop(3))
 
 
@@ -135,8 +135,6 @@ def rungs_plan(config):
     ("gpus", "name"), [((24,), "gpu"), ((10,), "gpu"), ((12, 12), "several gpus")], ids=["one", "small", "two"]
 )
 def test_gpus(tmp_path, monkeypatch, model, gpus, name):
-    from minimistral.plan import plan
-
     save(model, tmp_path / "m")
     cards = tuple(Gpu("card", gb * GB, gb * GB, "cuda", 1e12, 1e10) for gb in gpus)
     here = Machine(8, 64 * GB, 60 * GB, 100 * GB, cards, 5e10)
@@ -144,12 +142,25 @@ def test_gpus(tmp_path, monkeypatch, model, gpus, name):
     assert find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m").name == name
 
 
+def test_what_two_small_gpus_hold_together_the_notebook_runs_in_part(tmp_path, monkeypatch, model):
+    """And says so: two processes would have the whole model, and a notebook is one."""
+    save(model, tmp_path / "m")
+    here = Machine(8, 8 * GB, 4 * GB, 100 * GB, (Gpu("card", 5 * GB, 5 * GB),) * 2)
+    monkeypatch.setattr(rungs, "machine", lambda measure: here)
+    monkeypatch.setattr(rungs, "plan", lambda _, machine=None: plan("mistral-7b-v0.1", machine or here))
+    rung = find_rung("mistral-7b-v0.1", "tiny-mistral", weights=tmp_path / "m")
+    assert rung.name == "several gpus" and rung.is_real and not rung.is_whole
+    assert re.search(r"\(torchrun\)\. .* is one process, and runs the first \d layers\.$", rung.why)
+
+
 @pytest.mark.parametrize(
     ("place", "title", "is_chat"),
     [
         ("Mistral-7B-v0.1", "Mistral-7B-v0.1", False),
         ("Mistral-7B-Instruct-v0.3", "Mistral-7B-Instruct-v0.3", True),
-        ("instructors/mine", "mine", False),
+        ("mistral_7b_instruct_v3", "mistral_7b_instruct_v3", True),
+        ("Instructors-7B", "Instructors-7B", False),
+        ("instruct/mine", "mine", False),
         ("models--mistralai--Mistral-7B-Instruct-v0.2/snapshots/41b61a", "Mistral-7B-Instruct-v0.2", True),
     ],
 )
