@@ -20,7 +20,7 @@ def draw_batch(
         left.plot(sizes, formula, color=theme.INK, ls=":")
         left.text(64, 2.2, "dotted: 8 (1 − (3/4)^B)", ha="right")
         for n, (colour, (name, found)) in enumerate(zip((theme.BLUE, theme.ORANGE), counted.items())):
-            left.plot(sizes, found[:, -1], "o-", color=colour, ms=4)
+            left.plot(sizes, found[:, -1].tolist(), "o-", color=colour, ms=4)
             left.text(64, 3.8 - 0.8 * n, f"{name}, last layer", color=colour, ha="right")
         left.set_xscale("log", base=2)
         left.set_xticks(sizes, sizes)
@@ -33,7 +33,17 @@ def draw_batch(
         right.set(
             xlabel="tokens in the batch", ylabel="time, that of one token = 1", xticks=timed, title="… and more time"
         )
-        return show(figure, "Experts read against batch size; and the time of a mixture and of a dense block.")
+        dearer = ", ".join(f"the {name} {ratios[-1]:.1f} times" for name, ratios in slower.items())
+        read = "; ".join(
+            f"{sizes[at]} tokens {', '.join(f'{name} {found[at, -1]:.1f}' for name, found in counted.items())}, by the "
+            f"formula {formula[at]:.1f}"
+            for at in (len(sizes) // 2, len(sizes) - 1)
+        )
+        alt = (
+            f"Experts of the last layer that a batch reads, of 8: {read}. Time for {timed[-1]} tokens in place of "
+            f"{timed[0]}: {dearer} as long."
+        )
+        return show(figure, alt)
 
 
 def draw_neighbours(
@@ -45,6 +55,7 @@ def draw_neighbours(
     layers are there, their numbers: each stands beside the paper's figures for this very layer, if it has any.
     """
     with theme.figure(1, 2, size=(7.2, 3.5)) as (figure, panels):
+        said = []
         for axes, (name, (seen, null)) in zip(panels, found.items()):
             layers, beside = ("first layer", "middle", "last layer"), dict(enumerate(paper[name]))
             if len(seen) < 3:
@@ -54,7 +65,7 @@ def draw_neighbours(
                 known = dict(zip(PAPER_LAYERS, paper[name]))
                 beside = {at: known[number] for at, number in enumerate(numbers) if number in known}
             axes.axhline(12.5 if name == "first" else 46.4, color=theme.INK, ls=":", lw=1)
-            for at, (high, low) in enumerate(zip(seen, null)):
+            for at, (high, low) in enumerate(zip(seen.tolist(), null.tolist())):
                 places = [at - 0.3 + 0.1 * kind for kind in range(len(high))]
                 axes.vlines(places, low, high, color=theme.LIGHT)
                 axes.plot(places, low, "o", mfc=theme.PAPER, color=theme.GREY, ms=5)
@@ -63,7 +74,9 @@ def draw_neighbours(
                 axes.plot([at + 0.3] * len(points), points, "D", color=theme.PINK, ms=3)
             axes.set_xticks(range(len(seen)), layers[: len(seen)])
             axes.set_ylabel("neighbours that agree (%)")
-            axes.set_title("same first expert" if name == "first" else "one of two in common")
+            title = "same first expert" if name == "first" else "one of two in common"
+            axes.set_title(title)
+            said.append(f"{title}: {_by_layer(layers, seen, null, beside)}")
         labels = {
             "here": theme.BLUE,
             "the load alone": theme.GREY,
@@ -72,20 +85,37 @@ def draw_neighbours(
         }
         for n, (word, colour) in enumerate(labels.items()):
             panels[0].text(0.03, 0.93 - 0.08 * n, word, color=colour, transform=panels[0].transAxes)
-        return show(figure, "Neighbours that agree in three layers: five kinds of text, their loads, and the paper.")
+        return show(figure, f"Neighbours that agree, in percent, five kinds of text: {' '.join(said)}")
+
+
+def _by_layer(layers: Sequence[str], seen: Tensor, null: Tensor, paper: dict[int, list[float]]) -> str:
+    """first layer 12 to 18, 14 to 18 from the load alone, 14 to 15 in the paper; last layer …"""
+
+    def span(values: Sequence[float]) -> str:
+        return f"{min(values):.0f} to {max(values):.0f}"
+
+    said = []
+    for at, (high, low) in enumerate(zip(seen.tolist(), null.tolist())):
+        words = f"{layers[at]} {span(high)}, {span(low)} from the load alone"
+        said.append(words + (f", {span(paper[at])} in the paper" if at in paper else ""))
+    return f"{'; '.join(said)}."
 
 
 def draw_missed(shares: Tensor, lost: Tensor | None, kinds: Sequence[str]) -> Picture:
     """Two tables (kinds, E): the share of first choices, and the bits a token lost without the expert, if measured."""
     tables = [(100 * shares, "{:.0f}", "first choices (%)")]
-    alt = "First choices by kind of text, in percent."
+    most, favourite = shares.max(1)
+    busiest = ", ".join(f"{kind} {e} ({100 * share:.0f} %)" for kind, e, share in zip(kinds, favourite.tolist(), most.tolist()))
+    alt = f"The expert of the last layer that gets most first choices, by kind of text: {busiest}."
     if lost is not None:
         tables.append((lost, "{:.2f}", "bits a token lost without it"))
-        alt = "First choices, and bits lost without each expert, by kind of text."
+        cost, dearest = lost.max(1)
+        worst = ", ".join(f"{kind} {e} ({bits:.2f})" for kind, e, bits in zip(kinds, dearest.tolist(), cost.tolist()))
+        alt += f" The one that is missed most, in bits a token lost without it: {worst}."
     with theme.figure(1, len(tables), size=(3.6 * len(tables), 2.9), sharey=True, squeeze=False) as (figure, [panels]):
         for axes, (table, form, title) in zip(panels, tables):
             largest = float(table.max()) or 1.0
-            axes.imshow(table, cmap="Blues", vmin=0, vmax=largest, aspect="auto")
+            axes.imshow(table.numpy(), cmap="Blues", vmin=0, vmax=largest, aspect="auto")
             for row, values in enumerate(table.tolist()):
                 for e, value in enumerate(values):
                     colour = theme.PAPER if value > 0.6 * largest else theme.INK

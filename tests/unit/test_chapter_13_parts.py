@@ -15,7 +15,7 @@ import torch
 
 from minimistral import ModelConfig, MoEConfig, Transformer, generate, load, save
 from minimistral.lab import RoutingMap, real_mixture, rungs
-from minimistral.lab.mixture_pictures import draw_missed, draw_neighbours, draw_slots, trace_slots
+from minimistral.lab.mixture_pictures import draw_batch, draw_missed, draw_neighbours, draw_slots, trace_slots
 from minimistral.lab.routing import text_rows
 from minimistral.lab.rungs import find_rung
 from minimistral.machine import Gpu, Machine
@@ -132,7 +132,25 @@ def test_pictures_of_some_layers_claim_no_more_than_they_show():
     whole, part = (draw_neighbours(found, paper, numbers).png for numbers in (None, [15, 17]))
     assert whole != part != draw_neighbours(found, paper, [16, 17]).png  # the paper has layer 15, and not 16
     both, left = (draw_missed(torch.rand(5, 8), lost, "abcde") for lost in (torch.rand(8, 5).T, None))
-    assert "bits lost" in both.alt and "lost" not in left.alt
+    assert "bits a token lost" in both.alt and "lost" not in left.alt
+
+
+@pytest.mark.filterwarnings("error")
+def test_pictures_say_their_numbers():
+    seen = torch.tensor([[10.0, 20.0], [30.0, 41.0], [50.0, 49.0]])
+    paper = {"first": [[14.0, 15.0], [28.4, 23.6], [19.7, 26.3]]}
+    alt = draw_neighbours({"first": (seen, seen - 7)}, paper).alt
+    assert "same first expert: first layer 10 to 20, 3 to 13 from the load alone, 14 to 15 in the paper;" in alt
+    assert "last layer 49 to 50, 42 to 43 from the load alone, 20 to 26 in the paper." in alt
+    alt = draw_neighbours({"first": (seen, seen - 7)}, paper, [0, 7, 15]).alt
+    assert "layer 7 30 to 41, 23 to 34 from the load alone;" in alt and "layer 15 49 to 50, " in alt
+    shares, lost = torch.tensor([[0.1, 0.9], [0.6, 0.4]]), torch.tensor([[0.3, 0.02], [0.0, 0.25]])
+    alt = draw_missed(shares, lost, ("prose", "python")).alt
+    assert "prose 1 (90 %), python 0 (60 %)." in alt and "without it: prose 0 (0.30), python 1 (0.25)." in alt
+    counted = {"all kinds": torch.tensor([[2.0, 2.0], [3.1, 3.2], [5.0, 6.0]])}
+    alt = draw_batch((1, 8, 64), (2.0, 7.2, 8.0), counted, (1, 16), {"mixture": [1, 7.71], "dense": [1, 3.04]}).alt
+    assert "of 8: 8 tokens all kinds 3.2, by the formula 7.2; 64 tokens all kinds 6.0, by the formula 8.0." in alt
+    assert alt.endswith("Time for 16 tokens in place of 1: the mixture 7.7 times, the dense 3.0 times as long.")
 
 
 HUB = {"attention.wq": "self_attn.q_proj", "attention.wk": "self_attn.k_proj", "attention.wv": "self_attn.v_proj"}

@@ -2,12 +2,13 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from minimistral import ModelConfig, Tokenizer, Transformer, generate, load
-from minimistral.lab.tools.chat import Chat, Speaker
+from minimistral.lab.tools.chat import LONGEST, Chat, Speaker
 from minimistral.writer import Writer
 
 
@@ -49,6 +50,35 @@ def test_a_compiled_step_writes_the_same_and_serves_again(tiny):
     assert writer._decoder is made
     last(fast.say("word " * 400, temperature=0.0, most=3, stop=never))  # its window rolls: any length fits
     assert writer._decoder is made
+
+
+def test_a_compiled_step_is_made_once_whatever_the_slider_says():
+    sizes = dict(dim=32, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=16, hidden_dim=48, vocab_size=32_000)
+    model, tokenizer = Transformer(ModelConfig(**sizes)), Tokenizer.mistral_v1()  # without a window
+    speaker = Speaker(model, tokenizer, chat=False, writer=Writer(model, fast=True))
+    last(speaker.say("Hello", temperature=0.0, most=2, stop=never))
+    made = speaker.writer._decoder
+    last(speaker.say("Hello", temperature=0.0, most=LONGEST, stop=iter([False] * 3 + [True]).__next__))
+    assert speaker.writer._decoder is made
+
+
+def test_memory_is_told_while_it_writes(tiny):
+    model, tokenizer = tiny
+    for said in Speaker(model, tokenizer).say("And it came to pass", temperature=0.0, most=80, stop=never):
+        assert "weights 9.9 MB, cache 0.2 MB" in said.describe()
+    assert said.weight_bytes == 4 * 2_484_672 and said.cache_bytes == 4 * 2 * 6 * 2 * 32 * 64
+    said = replace(said, weight_bytes=14_483_464_192, device_bytes=15_100_000_000)
+    assert "weights 14.48 GB, cache 0.2 MB, 15.10 GB of the GPU's memory in all; enough tokens." in said.describe()
+
+
+def test_of_offloaded_experts_those_in_place_count():
+    from minimistral.offload import load_offloaded
+
+    one = 3 * 192 * 160 * 4
+    model, tokenizer = load_offloaded("tiny-mixtral", 7 * one, device="cpu", dtype="float32")
+    said = last(Speaker(model, tokenizer).say("And", temperature=0.0, most=2, stop=never))
+    whole = 4 * model.config.count_parameters().total
+    assert said.weight_bytes == whole - (48 - 7) * one
 
 
 def test_stop_ends_before_the_next_token(tiny):

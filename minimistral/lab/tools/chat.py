@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from html import escape
 from itertools import chain
 
+import torch
+
 from minimistral.cache import RollingCache
 from minimistral.chat import chat_ids
 from minimistral.conversation import Conversation
@@ -17,13 +19,17 @@ from minimistral.lab.counted import counted
 from minimistral.lab.picture import Picture
 from minimistral.lab.reach import one_thread
 from minimistral.lab.tools.logit_lens import bundled, shown
-from minimistral.lab.tools.model_tool import _status
+from minimistral.lab.tools.model_tool import WORKING, _status
+from minimistral.memory import in_bytes
 from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
 from minimistral.writer import Writer
 
 EVERY = 0.05  # seconds between two updates of the page
 LONGEST = 400  # new tokens at most
+COMPILED = (
+    512  # tokens that a compiled step's cache has room for at least: with fewer, another length would compile it again
+)
 
 
 @dataclass
@@ -37,6 +43,8 @@ class Said:
     position: int = 0  # tokens that the model has seen
     n_slots: int = 0  # of the cache, a layer
     cache_bytes: int = 0
+    weight_bytes: int = 0  # of the model, where it lies
+    device_bytes: int = 0  # of a GPU's memory, all that this program has taken; 0 on a CPU
     ended: str = ""  # why: "stopped", "a stop id", "enough", or an error's words; empty while it goes on
     ids: list[int] = field(default_factory=list)  # what the model was given
 
@@ -48,9 +56,12 @@ class Said:
         filled = min(self.position, self.n_slots)
         speed = f", {self.tokens_per_second:.1f} tokens a second" if self.n_tokens > 1 else ""
         slots = f"{filled} of {counted(self.n_slots, 'slot')} a layer filled"
+        memory = f"weights {in_bytes(self.weight_bytes)}, cache {in_bytes(self.cache_bytes)}"
+        if self.device_bytes:
+            memory += f", {in_bytes(self.device_bytes)} of the GPU's memory in all"
         return (
-            f"{counted(self.n_tokens, 'new token')}{speed}; {self.position:,} seen, {slots}, "
-            f"cache {self.cache_bytes / 1e6:.2f} MB{'; ' + self.ended if self.ended else ''}."
+            f"{counted(self.n_tokens, 'new token')}{speed}; {self.position:,} seen, {slots}; {memory}"
+            f"{'; ' + self.ended if self.ended else ''}."
         )
 
 
@@ -70,6 +81,10 @@ class Speaker:
         is_chat = tokenizer.version and chat is not False
         self.chat = Conversation(model, tokenizer, writer=self.writer) if is_chat else None
         self._cache: RollingCache | None = None
+        held = (*model.parameters(), *model.buffers())
+        self._weight_bytes = sum(tensor.nbytes for tensor in held)
+        if hasattr(model, "expert_cache"):
+            self._weight_bytes += model.expert_cache.nbytes
 
     def say(
         self, text: str, temperature: float, most: int, stop: Callable[[], bool], seed: int | None = None
@@ -94,7 +109,7 @@ class Speaker:
         """For n_tokens at least. A compiled step is bound to its cache, so one that is large enough serves again."""
         if self._cache is None or (n_tokens > self._cache.max_context and not self._cache.rolls):
             self._cache = None  # two at once might not fit
-            self._cache = self.writer.make_cache(n_tokens)
+            self._cache = self.writer.make_cache(max(n_tokens, COMPILED) if self.writer.is_fast else n_tokens)
         self._cache.reset()
         return self._cache
 
@@ -109,6 +124,7 @@ class Speaker:
     def _follow(
         self, said: Said, parts: Iterator[str], cache: RollingCache | None, most: int, stop: Callable, started: float
     ) -> Iterator[Said]:
+        said.weight_bytes, device = self._weight_bytes, self.model.tok_embeddings.weight.device
         with one_thread() if self.model.config.count_parameters().total < 20_000_000 else _as_it_is():
             for part in parts:
                 held = self.chat._cache if cache is None else cache
@@ -116,6 +132,7 @@ class Speaker:
                 said.seconds = time.perf_counter() - started
                 said.first = said.first or said.seconds
                 said.position, said.n_slots, said.cache_bytes = held.position, held.n_slots, held.nbytes
+                said.device_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
                 said.n_tokens = max(1, held.position - len(said.ids))
                 if stop():
                     said.ended = "stopped"
@@ -222,6 +239,7 @@ class Chat:
             return
         self._stop.clear()
         self._write.disabled, self._halt.disabled = True, False
+        self._said.value = _status(WORKING)
         given = (self._text.value, self._temperature.value, self._most.value)
         self._worker = threading.Thread(target=self._work, args=given, daemon=True)
         self._worker.start()
