@@ -1,6 +1,6 @@
 """`claims_table`: the article's 70 claims. A verdict is shown once the learner has done the core of a chapter that settles it."""
 
-from minimistral.lab.claims import claims
+from minimistral.lab.claims import VERDICTS, claims
 from minimistral.lab.progress import read
 
 
@@ -22,8 +22,26 @@ class ClaimsTable:
         lines = [repr(self), "", "| id | the claim, in short | verdict | chapter |", "|---|---|---|---|"]
         for claim in self.rows:
             verdict = f"**{claim.verdict}**" if self.is_settled(claim) else "open"
-            text = claim.claim.replace("|", "\\|").replace("$", "\\$")
-            lines.append(f"| {claim.id} | {text} | {verdict} | {', '.join(claim.chapters)} |")
+            lines.append(f"| {claim.id} | {_plain(claim.claim)} | {verdict} | {', '.join(claim.chapters)} |")
+        return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Neither a new column nor the beginning of a formula."""
+    return text.replace("|", "\\|").replace("$", "\\$")
+
+
+class FilledTable(ClaimsTable):
+    """Every verdict, and what is true, whoever has settled it: for the end of the course."""
+
+    def __repr__(self) -> str:
+        verdicts = [claim.verdict for claim in self.rows]
+        return f"{len(verdicts)} claims: {', '.join(f'{verdicts.count(name)} {name}' for name in VERDICTS)}."
+
+    def _repr_markdown_(self) -> str:
+        lines = [repr(self), "", "| id | the claim, in short | verdict | what is true |", "|---|---|---|---|"]
+        for claim in self.rows:
+            lines.append(f"| {claim.id} | {_plain(claim.claim)} | **{claim.verdict}** | {_plain(claim.truth)} |")
         return "\n".join(lines)
 
 
@@ -37,6 +55,6 @@ def finished_chapters() -> set[str]:
     }
 
 
-def claims_table(*chapters: str) -> ClaimsTable:
-    """The 70 claims, or those of some chapters: claims_table("00", "05")."""
-    return ClaimsTable(*chapters)
+def claims_table(*chapters: str, filled: bool = False) -> ClaimsTable:
+    """The 70 claims, or those of some chapters: claims_table("00", "05"). filled: with every verdict and what is true."""
+    return FilledTable(*chapters) if filled else ClaimsTable(*chapters)

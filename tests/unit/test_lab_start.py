@@ -76,6 +76,19 @@ def test_a_claim_is_settled_once_the_first_exercise_of_its_chapter_was_passed():
     assert claims_table("00")._repr_markdown_().count("**wrong**") == 1
 
 
+def test_the_filled_table_has_every_verdict_and_the_truth():
+    table = claims_table(filled=True)
+    verdicts = [claim.verdict for claim in claims().values()]
+    assert repr(table) == (
+        f"70 claims: {verdicts.count('correct')} correct, {verdicts.count('misleading')} misleading, "
+        f"{verdicts.count('wrong')} wrong, {verdicts.count('uncheckable')} uncheckable."
+    )
+    rows = table._repr_markdown_().splitlines()[4:]
+    assert len(rows) == 70 and all(row.replace("\\|", "").count("|") == 5 for row in rows)
+    for row, claim in zip(rows, claims().values()):
+        assert f"| **{claim.verdict}** | {claim.truth}".replace("$", "\\$") in row.replace("\\|", "|")
+
+
 def test_chapter_00_keys_are_what_the_library_computes():
     def key(number):
         question = quizzes.questions("00")[number - 1]
