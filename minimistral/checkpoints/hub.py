@@ -107,8 +107,11 @@ def find_or_download(model: str, layers: int | Sequence[int] | None = None) -> P
 def in_cache(repo: str) -> Path | None:
     """The model in Hugging Face's own cache, where other programs put it; None where it is not, or not wholly."""
     try:
-        folder = Path(hub_library().snapshot_download(repo, local_files_only=True))
-        read_catalog(find_checkpoint(folder).weights)  # a download that was interrupted leaves a part
+        # Not snapshot_download: since version 1.22 it wants every file of the repository, those that nobody reads too.
+        cached = [hub_library().try_to_load_from_cache(repo, name) for name in ("config.json", "params.json")]
+        folder = next((Path(path).parent for path in cached if isinstance(path, str)), None)
+        if folder is not None:
+            read_catalog(find_checkpoint(folder).weights)  # a download that was interrupted leaves a part
         return folder
     except CheckpointError as error:
         if "pip install" in str(error):

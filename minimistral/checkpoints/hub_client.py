@@ -6,20 +6,23 @@ interrupted and compares sizes only (file_download.py, _download_to_tmp_and_move
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from minimistral.checkpoints.errors import CheckpointError, listed
 from minimistral.checkpoints.json_files import MAX_JSON_BYTES
 
 RETRIED = {408, 425, 429, *range(500, 600)}  # statuses that another try may cure
 LIST = "its list of files"
+DEFAULT = "https://huggingface.co"  # where HF_ENDPOINT is set, and empty
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,12 @@ class Hub:
     timeout: float | None = None
     tries: int = 6
     wait: float = 1.0
-    longest_wait: float = 120.0  # what a server may ask for before it is given up
+    longest_wait: float = 300.0  # what a server may ask for before it is given up; the hub counts in 5 minutes
     say: Callable[[str], None] = lambda message: None
 
     def __post_init__(self):
         constants = hub_library("constants")
-        self.endpoint = (self.endpoint or constants.ENDPOINT).rstrip("/")
+        self.endpoint = (self.endpoint or constants.ENDPOINT or DEFAULT).rstrip("/")
         self.timeout = self.timeout or constants.HF_HUB_DOWNLOAD_TIMEOUT
 
     @property
@@ -84,7 +87,12 @@ class Hub:
 
     def headers(self) -> dict[str, str]:
         """With the token, and no compression: a compressed stream has no byte ranges."""
-        headers = hub_library("utils").build_hf_headers(token=self.token, library_name="minimistral")
+        try:
+            headers = hub_library("utils").build_hf_headers(token=self.token, library_name="minimistral")
+        except Exception as error:  # a file that may not be read; token=True, and there is none
+            raise CheckpointError(
+                f"The token for the hub cannot be had: {_line(error)}. Log in anew, `hf auth login`, or set HF_TOKEN."
+            ) from error
         token = headers.get("authorization", "")
         if not (token.isascii() and token.isprintable()):
             raise CheckpointError(
@@ -96,13 +104,14 @@ class Hub:
     def listing(self, repo: str, revision: str | None = None) -> Listing:
         """The model's files at `revision` (default: the newest), their sizes and hashes."""
         self.headers()  # a token that cannot be sent is told before anything is
+        _session()
         api = hub_library().HfApi(endpoint=self.endpoint, token=self.token, library_name="minimistral")
 
         def ask() -> Any:
             try:
                 return api.model_info(repo, revision=revision, files_metadata=True, timeout=self.timeout)
             except hub_library("errors").HFValidationError as error:
-                raise CheckpointError(f"{repo}: is no hub id: {_line(error)}") from error
+                raise CheckpointError(f"{repo}: is no hub id: {_line(error)}.") from error
             except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
                 raise CheckpointError(
                     f"{repo}: {self.endpoint} does not answer as a hub does ({_line(error)})."
@@ -169,8 +178,9 @@ class Hub:
         is_whole = start == 0 and end == file.size
         headers = self.headers() | ({} if is_whole else {"Range": f"bytes={start}-{end - 1}"})
         try:
-            session = hub_library("utils").get_session()
-            with session.stream("GET", url, headers=headers, timeout=self.timeout, follow_redirects=True) as response:
+            with _session().stream(
+                "GET", url, headers=headers, timeout=self.timeout, follow_redirects=True
+            ) as response:
                 self._check(response, listing, file, start, end)
                 skip = start if response.status_code == 200 else 0
                 yield _cut(response.iter_bytes(), skip, end - start)
@@ -231,50 +241,56 @@ class Hub:
 
     def _raise(self, error: Exception, repo: str, what: str) -> NoReturn:
         """TryAgain or CheckpointError for what the network gave; anything else passes as it is (a full disk, a bug)."""
-        http = import_module(
-            type(hub_library("utils").get_session()).__module__.partition(".")[0]
-        )  # httpx2, before it httpx
-        response = getattr(error, "response", None)
+        http = import_module(type(_session()).__module__.partition(".")[0])  # httpx2, before it httpx
+        response, where = getattr(error, "response", None), self.endpoint
         if isinstance(error, hub_library("errors").OfflineModeIsEnabled):
             raise CheckpointError(
                 f"{repo}: {what}: HF_HUB_OFFLINE is set, so the hub is not asked. Unset it."
             ) from error
         if response is not None:
             raise refusal(response, repo, what, self) from error
+        with suppress(AttributeError, RuntimeError):  # what failed before there was a request, or has none
+            where = self.server(error.request.url)
         if isinstance(error, http.DecodingError):
-            raise TryAgain(f"{self.endpoint} sent what cannot be unpacked") from error
+            raise TryAgain(f"{where} sent what cannot be unpacked") from error
         if isinstance(error, http.TimeoutException):
-            raise TryAgain(f"{self.endpoint} sent nothing for {self.timeout:g} s") from error
+            raise TryAgain(f"{where} sent nothing for {self.timeout:g} s") from error
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise CheckpointError(
+                f"{repo}: {what}: the certificate of {where} is not trusted ({_line(error)}). Where a proxy in between has "
+                "its own, give it in SSL_CERT_FILE; else look at this machine's date, or try another connection."
+            ) from error
         if isinstance(error, http.TransportError) and not isinstance(error, http.UnsupportedProtocol):
-            raise TryAgain(f"the connection to {self.endpoint} failed ({_line(error)})") from error
+            there = "" if where == self.endpoint else ", which the hub refers to,"
+            raise TryAgain(f"the connection to {where}{there} failed ({_line(error)})") from error
         if isinstance(error, (http.HTTPError, http.InvalidURL)):
-            raise CheckpointError(f"{repo}: {what}: {self.endpoint} cannot be asked: {_line(error)}") from error
+            raise CheckpointError(
+                f"{repo}: {what}: {where} cannot be asked: {_line(error)}. It is what HF_ENDPOINT or endpoint=… says."
+            ) from error
         raise error
+
+    def server(self, url: Any) -> str:
+        """Who was asked: the hub, by its endpoint, or the server that it passes on to."""
+        host = url.netloc.decode()
+        return self.endpoint if host == urlsplit(self.endpoint).netloc else f"{url.scheme}://{host}"
 
 
 def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | TryAgain:
     """What a status of 400 or more means, and what to do about it."""
-    status, page = response.status_code, f"{hub.endpoint}/{repo}"
+    status, where = response.status_code, hub.server(response.request.url)
     code, said = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
     quoted = f" The hub said: {said}" if said else ""
     if status in RETRIED:
-        return TryAgain(f"{hub.endpoint} answered {status}", _asked_wait(response.headers))
-    if response.history and status in (401, 403) and not code:
-        return TryAgain(f"the link that the hub gave was refused ({status})")  # it is signed, and lasts minutes
+        return TryAgain(f"{where} answered {status}", _asked_wait(response.headers))
+    if where != hub.endpoint and what != LIST and not code:  # a link to the CDN is signed, and lasts an hour at most
+        return TryAgain(f"the link that the hub gave to {where} was refused ({status}{_reason(response)})")
     if code == "GatedRepo" or (status in (401, 403) and "gated" in said.lower()):
-        if hub.has_token and status == 403:
-            text = (
-                f"your token is good, but its account has not agreed to this model's conditions. Open {page}, agree there, "
-                f"and run the same again; a fine-grained token also needs access to public gated repositories.{quoted}"
-            )
-        else:
-            text = (
-                f"its authors ask for a click on their conditions. Open {page}, log in and agree; make a token at "
-                f"{hub.endpoint}/settings/tokens; then `hf auth login`, or set HF_TOKEN, and run the same again."
-            )
-        return CheckpointError(f"{repo}: {text}")
-    if status == 401 and hub.has_token:
-        return CheckpointError(f"{repo}: the hub does not take your token ({status}). Make a new one: `hf auth login`.")
+        return CheckpointError(f"{repo}: {_gated(status, where, f'{where}/{repo}', quoted, hub)}")
+    if status == 401 and hub.has_token and where == hub.endpoint and code != "RepoNotFound":
+        return CheckpointError(
+            f"{repo}: the hub does not take your token ({status}).{quoted} {_new_token(where, hub)} A model that is open to "
+            "all needs none: `hf auth logout`."
+        )
     if code == "RevisionNotFound" and what != LIST:
         return CheckpointError(
             f"{repo}: has changed on the hub while it was fetched, and what was listed is gone. Run the same again: it begins "
@@ -286,10 +302,56 @@ def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | 
         return CheckpointError(f"{repo}: has no file {what}.{quoted}")
     if status in (401, 404):
         return CheckpointError(
-            f"{repo}: there is no such model on {hub.endpoint}, or it is private and needs a token ({status}). Check the name."
+            f"{repo}: there is no such model on {where}, or it is private and needs a token ({status}). Check the name."
         )
-    advice = f" Does the model, or your token, want a permission? See {page}." if status == 403 else ""
-    return CheckpointError(f"{repo}: asked for {what}, and {hub.endpoint} answered {status}.{quoted}{advice}")
+    advice = f" Does the model, or your token, want a permission? See {where}/{repo}." if status == 403 else ""
+    return CheckpointError(f"{repo}: asked for {what}, and {where} answered {status}.{quoted}{advice}")
+
+
+def _gated(status: int, where: str, page: str, quoted: str, hub: Hub) -> str:
+    """What a gated model still wants: a click, a token, a token that may, an answer of its authors. Statuses and words
+    are the hub's: 401 without a good token, 403 with one."""
+    if not hub.has_token:
+        return (
+            f"its authors ask for a click on their conditions. Open {page}, log in and agree; make a token at "
+            f"{where}/settings/tokens; then `hf auth login`, or set HF_TOKEN, and run the same again."
+        )
+    if status == 401 and where != hub.endpoint:
+        return (
+            f"its authors ask for a token, and {hub.endpoint} passes on to {where}, where yours is not sent. Set "
+            f"HF_ENDPOINT={where}, and run the same again."
+        )
+    if status == 401:
+        return f"the hub does not take your token ({status}). {_new_token(where, hub)} The conditions are at {page}."
+    if "fine-grained" in quoted:
+        return (
+            f"your token may not read gated models. Open {where}/settings/tokens and give it read access to public gated "
+            f"repositories, or make one of the kind Read; then run the same again.{quoted}"
+        )
+    if "awaiting" in quoted:
+        return f"your account has asked for it, and its authors have not answered yet; see {page}.{quoted}"
+    return (
+        f"your token is good, but its account has not agreed to this model's conditions. Open {page}, agree there, and run "
+        f"the same again; a fine-grained token also needs access to public gated repositories.{quoted}"
+    )
+
+
+def _new_token(where: str, hub: Hub) -> str:
+    if isinstance(hub.token, str):
+        then = "pass it, or leave token= out after `hf auth login`."
+    elif os.environ.get("HF_TOKEN"):
+        then = "set HF_TOKEN to it: that goes before what `hf auth login` keeps."
+    else:
+        then = "log in with it: `hf auth login`."
+    return f"Make a new one at {where}/settings/tokens, and {then}"
+
+
+def _reason(response: Any) -> str:
+    """What a CDN says of it, in XML or text: "Request has expired"."""
+    text = response.text if len(response.content) < 4096 else ""
+    found = re.search(r"<Message>([^<]*)</Message>", text)
+    words = " ".join((found[1] if found else "" if "<" in text else text).split())
+    return f": {words[:80]}" if words else ""
 
 
 def _gave_up(error: TryAgain, failures: int, is_kept: bool) -> str:
@@ -309,7 +371,7 @@ def _asked_wait(headers: Any) -> float | None:
             return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
         except ValueError:
             return None
-    found = re.search(r"\br=0\s*;\s*t=(\d{1,6})", headers.get("RateLimit", ""))
+    found = re.search(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,6})", headers.get("RateLimit", ""))
     return float(found[1]) if found else None
 
 
@@ -365,5 +427,19 @@ def hub_library(part: str = "") -> Any:
         ) from None
 
 
+def _session() -> Any:
+    """The library's HTTP client; CheckpointError where it cannot be made as the environment asks."""
+    utils = hub_library("utils")
+    try:
+        return utils.get_session()
+    except Exception as error:  # it is made once, with the proxies and certificates that the environment names
+        if "socksio" in str(error):
+            text = "the proxy is a SOCKS one: `pip install socksio`, or unset ALL_PROXY."
+        else:
+            text = f"{_line(error)}. Look at HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE."
+        raise CheckpointError(f"No connection can be made as the environment asks: {text}") from error
+
+
 def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what it says, without its full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

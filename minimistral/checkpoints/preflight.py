@@ -68,7 +68,9 @@ def preflight(
     try:
         listing = hub.listing(repo, revision)
     except CheckpointError as error:
-        findings += [_token(hub, None), Finding("hub", str(error), False)]
+        findings.append(_token(hub, None))
+        if findings[-1].is_fine is not False:
+            findings.append(Finding("hub", str(error), False))
         return Preflight(repo, target, tuple(findings))
     seconds = time.perf_counter() - started
     findings.append(Finding("hub", f"{hub.endpoint} answers ({seconds:.1f} s), commit {listing.commit[:12]}", True))
@@ -120,8 +122,11 @@ def _licence(listing: Listing, known: KnownModel | None) -> Finding:
 
 
 def _token(hub: Hub, gated: str | bool | None) -> Finding:
-    if hub.has_token:
-        return Finding("token", "there is one, and it is sent", True)
+    try:
+        if hub.has_token:
+            return Finding("token", "there is one, and it is sent", True)
+    except CheckpointError as error:
+        return Finding("token", str(error), False)
     if gated:
         return Finding("token", "none, and this model asks for one: `hf auth login`, or set HF_TOKEN", None)
     return Finding("token", "none; a model that is not gated needs none", None if gated is None else True)

@@ -1,7 +1,9 @@
 """A hub on this machine: what huggingface_hub asks of the real one, and every way in which a network fails.
 
 Two servers, as in life: the hub, which knows tokens and redirects large files, and a CDN, which holds the bytes and must
-never see a token. Written after huggingface_hub 2.4: hf_api.py (model_info), file_download.py (get_hf_file_metadata).
+never see a token. Small files are redirected too, within the hub. Written after huggingface_hub 2.4: hf_api.py
+(model_info), file_download.py (get_hf_file_metadata), and after what people quote of the hub's answers: 401 without a
+good token, for what is not there too, 403 for a good one that may not.
 """
 
 import contextlib
@@ -34,13 +36,14 @@ class LocalHub:
 
     Routes: "list", "resolve" (the hub), "cdn". A fault is a dict: status and headers (an answer), cut or stall (after so
     many bytes), flip (the byte to spoil), ignore_range, length (to announce), etag (of a linked file), page (what comes
-    instead), straight (the hub itself gives a large file).
+    instead), straight (the hub itself gives a large file), moved (to the same path on another server).
     `always[route]`: a fault that never ends. A fault with `file` waits for that file. `pause_at`: so many bytes are given
     by the cdn in all, and no more until it is raised.
     """
 
     def __init__(self):
         self.models, self.gated, self.tokens = {}, {}, {}  # tokens: token to the gated models that it may read
+        self.words = {}  # token to what the hub says where it may not
         self.faults, self.always, self.requests = defaultdict(list), {}, []
         self.revision, self.pause_at = "main", float("inf")
         self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler(self, which)) for which in ("hub", "cdn")]
@@ -108,17 +111,30 @@ def handler(hub, which):
                 return self.list(*match.groups())
             if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^/]+)", path):
                 return self.resolve(*match.groups())
+            if match := re.fullmatch(r"/api/resolve-cache/models/([^/]+/[^/]+)/([^/]+)/([^/]+)", path):
+                return self.small(*match.groups())
+            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
+                return self.tree(match[1])
             self.reply(404)
 
         def is_refused(self, model):
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-            if token and token not in hub.tokens:
-                error = "Invalid credentials in Authorization header"
-                self.reply(401, {"X-Error-Message": error})
-            elif hub.gated.get(model) and model not in hub.tokens.get(token, ()):
-                why = "You must have access to it." if token else "You must be authenticated to access it."
-                text = f"Access to model {model} is restricted. {why}"
-                self.reply(403 if token else 401, {"X-Error-Code": "GatedRepo", "X-Error-Message": text})
+            is_good = token in hub.tokens
+            if hub.gated.get(model) and model not in hub.tokens.get(token, ()):
+                text = f"Access to model {model} is restricted"
+                if is_good:
+                    text += f" and you are not in the authorized list. Visit {hub.endpoint}/{model} to ask for access."
+                    text = hub.words.get(token, text)
+                else:
+                    text += ". You must have access to it and be authenticated to access it. Please log in."
+                self.reply(403 if is_good else 401, {"X-Error-Code": "GatedRepo", "X-Error-Message": text})
+            elif token and not is_good:
+                self.reply(401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+            elif model not in hub.models:
+                if is_good:
+                    self.reply(404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+                else:
+                    self.reply(401, {"X-Error-Message": "Invalid username or password."})
             else:
                 return False
             return True
@@ -128,8 +144,8 @@ def handler(hub, which):
             fault = hub.fault("list")
             if self.is_faulty(fault):
                 return
-            if model not in hub.models:
-                return self.reply(401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+            if model not in hub.models:  # a gated model's list anybody may read
+                return self.is_refused(model)
             if revision not in (None, hub.revision, hub.commit(model)):
                 return self.reply(404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
             siblings = []
@@ -152,7 +168,12 @@ def handler(hub, which):
                 return self.reply(404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
             headers = {"X-Repo-Commit": revision}
             if not name.endswith(LARGE):
-                return self.body(data, headers | {"ETag": f'"{git_sha1(data)}"'}, fault)
+                headers["ETag"] = f'"{git_sha1(data)}"'
+                if fault:
+                    return self.body(data, headers, fault)
+                return self.reply(
+                    307, headers | {"Location": f"/api/resolve-cache/models/{model}/{revision}/{name}?etag="}
+                )
             digest = hashlib.sha256(data).hexdigest()
             etag = fault.get("etag", digest)
             if fault.get("straight"):
@@ -160,17 +181,38 @@ def handler(hub, which):
             headers |= {"X-Linked-ETag": f'"{etag}"', "X-Linked-Size": str(len(data))}
             self.reply(302, headers | {"Location": f"{hub.cdn}/{model}/{name}?signed={digest}"})
 
+        def small(self, model, revision, name):
+            self.record["route"], self.record["file"] = "small", name
+            data = hub.models[model][name]
+            self.body(data, {"X-Repo-Commit": revision, "ETag": f'"{git_sha1(data)}"'}, {})
+
+        def tree(self, model):
+            """The list that snapshot_download asks for."""
+            self.record["route"] = "tree"
+            entries = []
+            for name, data in hub.models[model].items():
+                entry = {"type": "file", "path": name, "size": len(data), "oid": git_sha1(data)}
+                if name.endswith(LARGE):
+                    entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+                entries.append(entry)
+            self.reply(200, {"Content-Type": "application/json"}, json.dumps(entries).encode())
+
         def blob(self, path):
             self.record["route"] = "cdn"
             _, org, model, name = path.split("/")
             self.record["file"] = name
             fault = hub.fault("cdn", name)
+            if self.headers.get("Authorization"):  # besides the signature in the link, that is one too many
+                return self.reply(400)
             if not self.is_faulty(fault):
                 self.body(hub.models[f"{org}/{model}"][name], {"ETag": '"of-the-cdn"'}, fault)
 
         def is_faulty(self, fault):
-            if "page" in fault:
-                self.reply(200, {"Content-Type": "text/html"} | fault.get("headers", {}), fault["page"])
+            if "moved" in fault:
+                self.reply(308, {"Location": fault["moved"] + self.path})
+            elif "page" in fault:
+                headers = {"Content-Type": "text/html"} | fault.get("headers", {})
+                self.reply(fault.get("status", 200), headers, fault["page"])
             elif "status" in fault:
                 self.reply(fault["status"], fault.get("headers", {}))
             elif fault.get("hang"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minimistral import CheckpointError, load
-from minimistral.checkpoints.hub import download
+from minimistral.checkpoints.hub import download, find_or_download, in_cache
 
 REPOS = ("org/sharded", "org/native", "org/mixture")
 
@@ -56,3 +56,17 @@ def test_a_part_runs_and_says_that_it_is_one(server, client, tmp_path, repo):
     with pytest.raises(CheckpointError, match=r"Of its 4 layers there is 2 here: load\(…, layers=\[2\]\)"):
         load(folder)
     assert not no_leftovers(folder)
+
+
+def test_what_another_program_put_into_the_cache_is_found_though_it_left_files_out(server, at_home):
+    from huggingface_hub import snapshot_download
+
+    assert in_cache("org/sharded") is None
+    kinds = ["*.json", "tokenizer.model"]
+    folder = snapshot_download("org/sharded", endpoint=server.endpoint, allow_patterns=kinds)
+    assert in_cache("org/sharded") is None  # no weights
+    snapshot_download("org/sharded", endpoint=server.endpoint, allow_patterns=[*kinds, "model-*.safetensors"])
+    server.requests.clear()
+    assert str(find_or_download("org/sharded")) == str(find_or_download("org/sharded", layers=1)) == folder
+    load(find_or_download("org/sharded"), device="cpu")
+    assert not server.requests

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -50,6 +51,8 @@ def refused(fetch, *texts, **options):
         ("cdn", [{"stall": 20_000}]),
         ("cdn", [{"hang": 1}]),
         ("cdn", [{"status": 403}]),
+        ("cdn", [{"status": 403, "page": b"<Error><Message>Request has expired</Message></Error>"}]),
+        ("cdn", [{"cut": 30_000}, {"status": 403}, {"status": 400}]),
         ("cdn", [{"status": 503}, {"cut": 10}, {"status": 500}]),
         ("cdn", [{"length": 30_000}]),
         ("cdn", [{"length": 900_000}]),
@@ -114,12 +117,22 @@ def test_small_files_may_come_packed(server, fetch):
     assert is_right(server, fetch())
 
 
-def test_a_server_asks_to_wait_and_is_obeyed(server, fetch, monkeypatch):
+@pytest.mark.parametrize(
+    "headers, seconds",
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"RateLimit": '"resolvers";r=0;t=287', "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300'}, 287),
+        ({"RateLimit": '"api"; r = 0; t = 55'}, 55),
+        ({"RateLimit": '"api";r=480;t=287'}, 0.01),  # stands on every answer; this one was refused for another reason
+    ],
+    ids=str,
+)
+def test_a_server_asks_to_wait_and_is_obeyed(server, fetch, monkeypatch, headers, seconds):
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)
-    server.faults["list"] = [{"status": 429, "headers": {"Retry-After": "7"}}]
+    server.faults["list"] = [{"status": 429, "headers": headers}]
     fetch()
-    assert max(slept) == 7
+    assert max(slept) == seconds
 
 
 # What no other try cures
@@ -134,7 +147,23 @@ def test_a_server_asks_to_wait_and_is_obeyed(server, fetch, monkeypatch):
         ("cdn", {"page": b"<html>log in</html>"}, ["announced 19 bytes", "a web page", "proxy"]),
         ("cdn", {"length": 30_000, "cut": 0}, ["the server announced 30000 bytes", "and the file has"]),
         ("cdn", {"flip": 20_000}, ["twice with other bytes", "hash", "Try another connection"]),
-        ("cdn", {"status": 404}, ["404"]),
+        ("cdn", {"status": 404}, ["the link that the hub gave to http://127.0.0.1:", "refused (404), 6 times"]),
+        (
+            "cdn",
+            {"status": 403, "page": b"<?xml?><Error><Message>Request has expired</Message></Error>"},
+            ["refused (403: Request has expired), 6 times"],
+        ),
+        (
+            "cdn",
+            {"status": 403, "page": b"Auth failed: invalid range\n"},
+            ["refused (403: Auth failed: invalid range)"],
+        ),
+        ("cdn", {"status": 403, "page": b"<html>blocked</html>"}, ["refused (403), 6 times"]),
+        (
+            "resolve",
+            {"status": 302, "headers": {"Location": "http://127.0.0.1:9/signed"}},
+            ["the connection to http://127.0.0.1:9, which the hub refers to, failed"],
+        ),
         ("resolve", {"etag": "0" * 64}, ["has changed on the hub", "000000000000"]),
         ("resolve", {"straight": True, "etag": "0" * 64}, ["has changed on the hub", "000000000000"]),
         (
@@ -191,6 +220,42 @@ def test_nobody_answers(fetch):
     refused(fetch, "cannot be asked", endpoint="hppt://127.0.0.1")
 
 
+def test_what_the_environment_asks_for_and_cannot_be_made(fetch, monkeypatch):
+    from huggingface_hub import close_session
+
+    for name, value, text in (
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "pip install socksio"),
+        ("ALL_PROXY", "ftp://127.0.0.1:9", "Look at HTTPS_PROXY"),
+        ("SSL_CERT_FILE", "/nowhere/at/all.pem", "SSL_CERT_FILE"),
+    ):
+        with monkeypatch.context() as context:
+            for proxy in ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY"):
+                context.delenv(proxy, raising=False)
+                context.delenv(proxy.lower(), raising=False)
+            context.setenv(name, value)
+            if "socks" in value:
+                context.setitem(sys.modules, "socksio", None)
+            close_session()
+            refused(fetch, "No connection can be made", text)
+    close_session()
+
+
+def test_a_certificate_that_is_not_trusted_is_no_matter_of_patience(server, fetch, monkeypatch):
+    from huggingface_hub import get_session
+
+    session, n = get_session(), 0
+
+    def distrust(*args, **options):
+        nonlocal n
+        n += 1
+        http = sys.modules[type(session).__module__.partition(".")[0]]
+        raise http.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate in certificate chain")
+
+    monkeypatch.setattr(session, "get", distrust)
+    refused(fetch, f"the certificate of {server.endpoint} is not trusted", "SSL_CERT_FILE")
+    assert n == 1
+
+
 def test_offline(fetch, monkeypatch):
     from huggingface_hub import constants
 
@@ -234,13 +299,71 @@ def test_a_token_that_cannot_be_one(server, fetch):
     assert not server.requests
 
 
+def test_a_token_that_cannot_be_had(server, fetch, tmp_path):
+    refused(fetch, "no token found", "hf auth login", token=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "token").mkdir()
+    refused(fetch, "cannot be had", "Is a directory", "HF_TOKEN")
+    assert not server.requests
+
+
 def test_a_gated_model(server, fetch):
     server.gated[REPO] = "auto"
     server.tokens = {"hf_agreed": {REPO}, "hf_other": set()}
     refused(fetch, "a click on their conditions", f"{server.endpoint}/{REPO}", "hf auth login", "HF_TOKEN", token=False)
     refused(fetch, "its account has not agreed", f"Open {server.endpoint}/{REPO}", "restricted", token="hf_other")
-    refused(fetch, "does not take your token", "hf auth login", token="hf_wrong")
+    message = refused(fetch, "does not take your token", "hf auth login", f"/{REPO}", token="hf_wrong")
+    assert "click" not in message
     assert is_right(server, fetch(token="hf_agreed"))
+
+
+@pytest.mark.parametrize(
+    "words, texts",
+    [
+        ("Your request to access model org/sharded is awaiting a review from the repo authors.", ["not answered yet"]),
+        (
+            "Please enable access to public gated repositories in your fine-grained token settings to view this repository.",
+            ["your token may not read gated models", "/settings/tokens"],
+        ),
+    ],
+)
+def test_why_a_good_token_may_not(server, fetch, words, texts):
+    server.gated[REPO], server.tokens, server.words = "manual", {"hf_mine": set()}, {"hf_mine": words}
+    assert "has not agreed" not in refused(fetch, *texts, words, token="hf_mine")
+
+
+def test_a_token_that_is_not_taken(server, fetch, monkeypatch):
+    refused(fetch, "does not take your token", "Invalid credentials", "hf auth logout", token="hf_wrong")
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    refused(fetch, "does not take your token", "HF_TOKEN", "goes before what `hf auth login` keeps")
+    refused(fetch, "does not take your token", repo="org/none")
+    server.tokens = {"hf_old": set()}
+    refused(fetch, "org/none", "no such model", "404", repo="org/none")
+
+
+def test_a_renamed_model_that_is_private_is_not_taken_for_a_link_that_expired(server, fetch):
+    there = f"/{REPO}/resolve/{server.commit(REPO)}/{SHARD}"
+    words = {"X-Error-Message": "Invalid username or password."}
+    moved = {"status": 307, "headers": {"Location": there}, "file": SHARD}
+    server.faults["resolve"] = [moved, {"status": 401, "headers": words, "file": SHARD}]
+    refused(fetch, "no such model", "private and needs a token")
+    assert not server.faults["resolve"]
+
+
+def test_a_mirror_that_passes_on_to_the_hub(server, fetch):
+    mirror = type(server)()
+    mirror.always = {route: {"moved": server.endpoint} for route in ("list", "resolve")}
+    options = {"endpoint": mirror.endpoint, "token": "hf_mine"}
+    server.tokens, server.gated["org/native"] = {"hf_mine": {"org/native"}}, "auto"
+    try:
+        texts = ["passes on to", f"Set HF_ENDPOINT={server.endpoint}"]
+        refused(fetch, *texts, repo="org/native", layers=1, **options)
+        refused(fetch, f"Open {server.endpoint}/org/native", repo="org/native", layers=1, **options | {"token": False})
+        refused(fetch, f"no such model on {server.endpoint}", repo="org/none", layers=1, **options)
+        assert is_right(server, fetch(**options))
+        assert {request["token"] for request in server.requests} == {None}
+    finally:
+        mirror.close()
 
 
 def test_a_token_never_reaches_another_server(server, fetch):

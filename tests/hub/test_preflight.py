@@ -87,6 +87,12 @@ def test_gated_models_tell_apart_what_is_missing(server, look):
     assert result.is_ready and found(result, "access").is_fine
 
 
+def test_a_token_that_cannot_be_sent_is_told_once_and_nobody_is_asked(server, look):
+    result = look(token="hf_\u00e4")
+    assert [finding.what for finding in result.findings if finding.is_fine is False] == ["token"]
+    assert result.problem.startswith("token: ") and not server.requests
+
+
 @pytest.mark.parametrize(
     "route, fault, text",
     [
