@@ -7,13 +7,18 @@
     python -m minimistral.lm_eval_adapter run --model minimistral --num_fewshot 5 --tasks mmlu \\
         --model_args pretrained=mistralai/Mistral-7B-v0.1      # connected: fetches the model and the questions
 
+An Instruct model is asked in its chat format with lm_eval's own --apply_chat_template (and --fewshot_as_multiturn true):
+in the ids of `Tokenizer.encode_chat`, which no text that lm_eval could pass on would give.
+
 Source of the interface: https://github.com/EleutherAI/lm-evaluation-harness/blob/main/docs/model_guide.md
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -23,7 +28,7 @@ from tqdm.auto import tqdm
 
 from minimistral import load, stream
 from minimistral.evaluate import negative_log_likelihood
-from minimistral.multiple_choice import choice_items, continuation_ids, log_likelihoods
+from minimistral.multiple_choice import choice_items, continuation_ids, cut_where_they_part, log_likelihoods
 
 TASK = """\
 task: minimistral_choices
@@ -49,7 +54,12 @@ metadata:
 """
 # how tasks say how much to write, each in its own word
 LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+AUTO_BATCH = 16  # rows: what "auto" stands for
 show = partial(tqdm, delay=2, leave=False)
+
+
+class Chat(str):
+    """A conversation on its way from `apply_chat_template` to a request, which wants a text: its messages as JSON."""
 
 
 @register_model("minimistral")
@@ -58,10 +68,11 @@ class MinimistralLM(LM):
 
     pretrained: what `minimistral.load` takes. max_length: prompts are cut on the left until they and what follows are so
     many tokens, their bos kept and the choice whole; None never cuts. Each text begins with one bos, as in the course.
+    batch_size: rows that are read together, or "auto": 16, or max_batch_size if that is less.
     """
 
     def __init__(self, pretrained: str = "tiny-mistral", device: str | None = None, dtype: str = "auto",
-                 batch_size: int | str = 16, max_length: int | None = None, quantize: str | None = None,
+                 batch_size: int | str = "auto", max_length: int | None = None, quantize: str | None = None,
                  max_batch_size: int | None = None):  # fmt: skip
         super().__init__()
         if str(device).startswith("cuda") and not torch.cuda.is_available():
@@ -71,15 +82,13 @@ class MinimistralLM(LM):
             raise ValueError(
                 f"{pretrained} comes without a tokenizer.model: lm_eval asks in text. Give a folder with one."
             )
-        if not str(batch_size).isdecimal() or int(batch_size) < 1:
-            raise ValueError(f"batch_size={batch_size!r}: give a whole number of 1 or more ('auto' is not known here).")
         if max_length is not None and max_length < 2:
             raise ValueError(f"max_length={max_length}: give 2 tokens or more (bos and one besides), or None.")
-        self.batch_size, self.max_length = int(batch_size), max_length
+        self.batch_size, self.max_length = _rows(batch_size, max_batch_size), max_length
 
     def loglikelihood(self, requests: list) -> list[tuple[float, bool]]:
         """(Σ log p of the continuation in nats, whether it is what the model would write) for each (context, continuation)."""
-        pairs = [self._cut(*continuation_ids(self.tokenizer, *request.args)) for request in requests]
+        pairs = [self._cut(*self._pair(*request.args)) for request in requests]
         return log_likelihoods(self.model, pairs, self.batch_size, partial(show, desc="choices", unit="batch"))
 
     def loglikelihood_rolling(self, requests: list) -> list[float]:
@@ -106,15 +115,56 @@ class MinimistralLM(LM):
         until = options.get("until") or []
         stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
         limit = next((int(options[name]) for name in LIMITS if options.get(name) is not None), 256)
-        ids, _ = self._cut(self.tokenizer.encode(context, bos=True), [], limit)
-        written: list[int] = []
-        before, text = self.tokenizer.decode(ids), ""
-        for id in stream(self.model, ids, limit, stop_ids=self.tokenizer.eos_id, **_drawing(options)):
-            written.append(id)
-            text = self.tokenizer.decode(ids + written)[len(before) :]
-            if any(stop in text for stop in stops):
-                break
-        return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+        is_chat = isinstance(context, Chat)
+        given = self.tokenizer.encode_chat(json.loads(context)) if is_chat else self.tokenizer.encode(context, bos=True)
+        ids, _ = self._cut(given, [], limit)
+        written = stream(self.model, ids, limit, stop_ids=self.tokenizer.eos_id, **_drawing(options))
+        parts = self.tokenizer.decode_stream(written) if is_chat else self._after(ids[-1], written)
+        return up_to_a_stop(parts, stops)
+
+    def _after(self, last: int, written: Iterator[int]) -> Iterator[str]:
+        """The text of what is written after a token, in parts; a space that it begins with stays."""
+        n_before = len(self.tokenizer.decode([last]))
+        for part in self.tokenizer.decode_stream(chain([last], written)):
+            part, n_before = part[n_before:], max(0, n_before - len(part))
+            yield part
+
+    def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """What is given and what is scored; of a chat, what the assistant says next."""
+        if not isinstance(context, Chat):
+            return continuation_ids(self.tokenizer, context, continuation)
+        messages = json.loads(context)
+        begun = messages.pop()["content"] if messages[-1].get("prefix") else ""
+
+        def ids(answer: str) -> list[int]:
+            said = [{"role": "assistant", "content": answer, "prefix": True}] if answer else []
+            return self.tokenizer.encode_chat([*messages, *said])
+
+        before, whole = ids(begun.rstrip()), ids(begun + continuation)
+        if whole == before:
+            raise ValueError(f"a choice, {continuation!r}, is no answer in a chat: there is nothing to score.")
+        return cut_where_they_part(before, whole)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> Chat:
+        """The conversation for a request; without add_generation_prompt its last message is an answer to be continued."""
+        opened = {} if add_generation_prompt else {"prefix": True}
+        messages = [*chat_history[:-1], {**chat_history[-1], **opened}]
+        self.tokenizer.encode_chat(messages)  # ValueError here, before anything is read
+        return Chat(json.dumps(messages, ensure_ascii=False))
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """What lm_eval notes beside its results. A tokenizer has one template: ValueError where another is named."""
+        if isinstance(chat_template, str) and chat_template != self.tokenizer.version:
+            raise ValueError(
+                f"--apply_chat_template {chat_template}: this tokenizer has the chat format {self.tokenizer.version}. "
+                "Give no name."
+            )
+        return self.tokenizer_name if chat_template else ""
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The chat format, for lm_eval's notes and caches."""
+        return f"Mistral's chat format {self.tokenizer.version}"
 
     def _cut(self, given: list[int], scored: list[int], new: int = 0) -> tuple[list[int], list[int]]:
         """Room is left for what is scored, and for `new` tokens to write."""
@@ -122,6 +172,31 @@ class MinimistralLM(LM):
         if room is None or len(given) - 1 <= room:
             return given, scored
         return given[:1] + given[len(given) - max(room, 0) :], scored
+
+
+def up_to_a_stop(parts: Iterator[str], stops: list[str]) -> str:
+    """The text that parts make together, up to the first of the stops; no part is taken after that.
+
+    A stop is looked for only where it can have become whole with the newest part.
+    """
+    longest, text = max(map(len, stops), default=0), ""
+    for part in parts:
+        start = max(0, len(text) - longest + 1)
+        text += part
+        if found := [at for stop in stops if (at := text.find(stop, start)) >= 0]:
+            return text[: min(found)]
+    return text
+
+
+def _rows(batch_size: int | str, most: int | None) -> int:
+    """How many rows are read together; ValueError for what is no number of rows."""
+    if most is not None and most < 1:
+        raise ValueError(f"max_batch_size={most}: give a whole number of 1 or more, or None.")
+    if str(batch_size).partition(":")[0] == "auto":  # "auto:4": four times anew, which a fixed number needs not
+        return min(AUTO_BATCH, most or AUTO_BATCH)
+    if not str(batch_size).isdecimal() or int(batch_size) < 1:
+        raise ValueError(f"batch_size={batch_size!r}: give a whole number of 1 or more, or 'auto'.")
+    return int(batch_size)
 
 
 def _drawing(options: dict) -> dict:

@@ -74,7 +74,11 @@ def continuation_ids(tokenizer: "Tokenizer", prompt: str, choice: str) -> tuple[
     """
     if not choice:
         raise ValueError("a choice is empty: there is nothing to score. Give each choice some text.")
-    whole, before = tokenizer.encode(prompt + choice, bos=True), tokenizer.encode(prompt.rstrip(), bos=True)
+    return cut_where_they_part(tokenizer.encode(prompt.rstrip(), bos=True), tokenizer.encode(prompt + choice, bos=True))
+
+
+def cut_where_they_part(before: list[int], whole: list[int]) -> tuple[list[int], list[int]]:
+    """The ids of a whole text in two: as many as it shares with its beginning encoded alone, and the rest, an id at least."""
     shared = 1  # bos
     while shared < min(len(before), len(whole) - 1) and before[shared] == whole[shared]:
         shared += 1

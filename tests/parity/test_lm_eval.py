@@ -2,17 +2,19 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 pytest.importorskip("lm_eval", reason="needs pip install 'minimistral[eval]'")
 
-from minimistral import generate
+from minimistral import ModelConfig, Tokenizer, Transformer, generate, save
 from minimistral.evaluate import negative_log_likelihood
-from minimistral.lm_eval_adapter import MinimistralLM, main, write_task
+from minimistral.lm_eval_adapter import MinimistralLM, main, up_to_a_stop, write_task
 from minimistral.multiple_choice import choice_items, chosen, right, score
 
 torch.set_num_threads(1)
@@ -121,6 +123,42 @@ def test_text_is_written_up_to_the_first_stop(adapter):
     assert short == whole[: whole.index(stop)]
 
 
+def text_the_slow_way(tokenizer, ids, written, stops):
+    """All of it decoded anew after every token: the text, and how many tokens were taken."""
+    before, text, n = tokenizer.decode(ids), "", 0
+    for n in range(1, len(written) + 1):
+        text = tokenizer.decode(ids + written[:n])[len(before) :]
+        if any(stop in text for stop in stops):
+            break
+    return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))], n
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_each_token_is_decoded_once_and_the_text_is_that_of_the_slow_way(adapter, seed):
+    """Prompts and texts of whole and half characters; stops that lie across tokens, in one another, and nowhere."""
+    draw, tokenizer = random.Random(seed), adapter.tokenizer
+    ids = tokenizer.encode(draw.choice(["", " ", "x", "The sea ", "é", "日本", "🙂", "a\n", "\n"]))
+    pieces = tokenizer.encode("日本🙂é ünd the sea, and\n\nthe sea. ", bos=False) * 6
+    written = pieces[draw.randrange(len(pieces) // 2) :] if seed % 2 else draw.choices(pieces, k=80)
+    whole, _ = text_the_slow_way(tokenizer, ids, written, [])
+    stops = ["no such text"]
+    for _ in range(draw.randrange(4)):
+        at = draw.randrange(len(whole))
+        stops.append(whole[at : at + draw.choice((1, 2, 3, 8, 30))].replace("\ufffd", "x"))
+    taken = []
+    parts = adapter._after(ids[-1], (taken.append(id) or id for id in written))
+    found = up_to_a_stop(parts, stops)
+    assert (found, len(taken)) == text_the_slow_way(tokenizer, ids, written, stops)
+
+
+def test_no_token_is_decoded_twice(adapter, monkeypatch):
+    decoded, one = [], adapter.tokenizer._bytes
+    monkeypatch.setattr(adapter.tokenizer, "_bytes", lambda id: decoded.append(id) or one(id))
+    prompt = "The sea, " * 20
+    text = adapter.generate_until([Request(prompt, {"max_gen_toks": 50, "until": ["no such text"]})])[0]
+    assert len(text) > 50 and len(decoded) <= 52  # the prompt's last token, twice, and each new one
+
+
 def test_a_task_says_how_to_write_in_its_own_words(adapter):
     prompt, five = "The sea", {"until": [""], "max_gen_toks": 5}  # an empty stop stops nothing
 
@@ -154,10 +192,123 @@ def test_a_prompt_that_is_too_long_loses_its_beginning_not_its_bos():
     adapter = MinimistralLM("tiny-mistral", device="cpu", max_length=6)
     assert adapter._cut([1, 10, 11, 12, 13], [14, 15]) == ([1, 11, 12, 13], [14, 15])
     assert adapter._cut([1, 10], [14, 15]) == ([1, 10], [14, 15])
-    with pytest.raises(ValueError, match="whole number of 1 or more"):
-        MinimistralLM("tiny-mistral", batch_size="auto")
     with pytest.raises(ValueError, match="max_length=1"):
         MinimistralLM("tiny-mistral", max_length=1)
+
+
+def test_how_many_rows_are_read_together():
+    for given, most, rows in ((3, None, 3), ("7", 2, 7), ("auto", None, 16), ("auto", 4, 4), ("auto:3", 64, 16)):
+        assert MinimistralLM("tiny-mistral", batch_size=given, max_batch_size=most).batch_size == rows
+    for given in (0, "-1", "many", "1.5", "automatic"):
+        with pytest.raises(ValueError, match=f"batch_size='?{given}'?: give a whole number of 1 or more, or 'auto'"):
+            MinimistralLM("tiny-mistral", batch_size=given)
+    with pytest.raises(ValueError, match="max_batch_size=0"):
+        MinimistralLM("tiny-mistral", batch_size="auto", max_batch_size=0)
+
+
+USER, SYSTEM = {"role": "user", "content": "Who? [INST]"}, {"role": "system", "content": "Be brief."}
+TURNS = [SYSTEM, USER, {"role": "assistant", "content": "I."}, {"role": "user", "content": "Who else?"}]
+
+
+@pytest.fixture(scope="module", params=["v1", "v3"])
+def chatting(request, tmp_path_factory):
+    """An adapter of a random model whose tokenizer has a chat format, and mistral_common's tokenizer of that version."""
+    mistral_common = pytest.importorskip("mistral_common")
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+    files = {"v1": "tokenizer.model.v1", "v3": "mistral_instruct_tokenizer_240323.model.v3"}
+    tokenizer = Tokenizer(Path(mistral_common.__file__).parent / "data" / files[request.param])
+    torch.manual_seed(3)
+    sizes = dict(dim=16, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=8, hidden_dim=24)
+    model = Transformer(ModelConfig(**sizes, vocab_size=tokenizer.vocab_size))
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    save(model, folder, tokenizer=tokenizer)
+    theirs = getattr(MistralTokenizer, request.param)()
+    return MinimistralLM(str(folder), device="cpu", dtype="float32"), theirs
+
+
+def chat_ids_of(theirs, messages):
+    from mistral_common.protocol.instruct.messages import AssistantMessage, SystemMessage, UserMessage
+    from mistral_common.protocol.instruct.request import ChatCompletionRequest
+
+    kinds = {"user": UserMessage, "assistant": AssistantMessage, "system": SystemMessage}
+    made = [kinds[m["role"]](**{key: value for key, value in m.items() if key != "role"}) for m in messages]
+    return theirs.encode_chat_completion(ChatCompletionRequest(messages=made)).tokens
+
+
+def log_p(model, given, scored):
+    with torch.inference_mode():
+        found = model(torch.tensor([given + scored])).log_softmax(-1)[0]
+    return sum(float(found[len(given) + i - 1, id]) for i, id in enumerate(scored))
+
+
+def test_a_chat_is_asked_in_the_ids_of_mistral_common(chatting):
+    adapter, theirs = chatting
+    encode = theirs.instruct_tokenizer.tokenizer.encode
+    for messages in ([USER], [SYSTEM, USER], TURNS):
+        chat, given = adapter.apply_chat_template(messages), chat_ids_of(theirs, messages)
+        assert isinstance(chat, str) and json.loads(chat) == messages
+        for choice in ("A", "yes and no", "日本"):
+            scored = encode(choice, bos=False, eos=False)
+            assert adapter._pair(chat, choice) == (given, scored)
+            [(found, _)] = adapter.loglikelihood([Request(chat, choice)])
+            assert found == pytest.approx(log_p(adapter.model, given, scored), abs=1e-4)
+        [new] = generate(adapter.model, [given], 12)
+        assert adapter.generate_until([Request(chat, {"max_gen_toks": 12})]) == [adapter.tokenizer.decode(new)]
+        assert adapter._pair(str(chat), "A") != adapter._pair(chat, "A"), "the same letters as a plain text are one"
+
+
+def test_an_answer_that_is_begun_is_gone_on_with(chatting):
+    adapter, theirs = chatting
+    begun = [*TURNS, {"role": "assistant", "content": "Answer:"}]
+    chat = adapter.apply_chat_template(begun, add_generation_prompt=False)
+    for choice in (" A", " B and C"):
+        whole = chat_ids_of(theirs, [*TURNS, {"role": "assistant", "content": f"Answer:{choice}", "prefix": True}])
+        given, scored = adapter._pair(chat, choice)
+        assert given + scored == whole and adapter.tokenizer.decode(scored) == choice.strip()
+    given = chat_ids_of(theirs, [*TURNS, {**begun[-1], "prefix": True}])
+    [new] = generate(adapter.model, [given], 5)
+    assert adapter.generate_until([Request(chat, {"max_gen_toks": 5})]) == [adapter.tokenizer.decode(new)]
+
+
+def test_what_cannot_be_asked_in_a_chat(chatting, adapter):
+    chatty, _ = chatting
+    with pytest.raises(ValueError, match="nothing to score"):
+        chatty.loglikelihood([Request(chatty.apply_chat_template([USER]), "")])
+    with pytest.raises(ValueError, match="nothing to answer"):
+        chatty.apply_chat_template([USER, {"role": "assistant", "content": "I."}])
+    with pytest.raises(ValueError, match="has no chat template"):
+        adapter.apply_chat_template([USER])
+    version = chatty.tokenizer.version
+    assert chatty.chat_template(False) == "" and version in chatty.chat_template(True) == chatty.chat_template(version)
+    with pytest.raises(ValueError, match=f"tool_use: this tokenizer has the chat format {version}"):
+        chatty.chat_template("tool_use")
+
+
+@pytest.mark.parametrize("shots, multiturn", [(0, False), (2, True)])
+def test_the_harness_asks_in_chats(task, chatting, tmp_path, shots, multiturn):
+    from datasets import config
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    adapter, theirs = chatting
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "HF_DATASETS_CACHE", tmp_path)
+        found = simple_evaluate(
+            model=adapter, tasks=["minimistral_choices"], num_fewshot=shots, limit=3, bootstrap_iters=0, log_samples=True,
+            task_manager=TaskManager(include_path=str(task.parent), include_defaults=False), apply_chat_template=True,
+            system_instruction="Go on.", fewshot_as_multiturn=multiturn,
+        )  # fmt: skip
+    for sample in found["samples"]["minimistral_choices"]:
+        for (chat, choice), (said, _) in zip(sample["arguments"], sample["filtered_resps"], strict=True):
+            messages = json.loads(chat)
+            assert messages[0] == {"role": "system", "content": "Go on."} and len(messages) == 2 + 2 * shots
+            assert messages[-1] == {"role": "user", "content": sample["doc"]["prompt"]}
+            given = chat_ids_of(theirs, messages)
+            scored = chat_ids_of(theirs, [*messages, {"role": "assistant", "content": choice, "prefix": True}])[
+                len(given) :
+            ]
+            assert float(said) == pytest.approx(log_p(adapter.model, given, scored), abs=1e-4)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
