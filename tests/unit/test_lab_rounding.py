@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
-from minimistral import ModelConfig, MoEConfig, Transformer
+from minimistral import ModelConfig, MoEConfig, Transformer, load
+from minimistral.data import bundled_texts
 from minimistral.evaluate import negative_log_likelihood
 from minimistral.lab import rounding
 from minimistral.lab.stored_results import paired, stored
 from minimistral.lab.tasks.t11_2 import my_bytes
+from minimistral.lab.tasks.t11_4 import my_scales
 from minimistral.memory import weight_bytes
 from minimistral.quantize import dequantize_int4, dequantize_int8, is_quantized_name, quantize_int4, quantize_int8
 from minimistral.sources import DOMAINS
@@ -127,3 +129,17 @@ def test_the_stored_blocks_are_whole_and_say_what_the_chapter_says():
             assert abs(cost(8, "row").mean) < 0.0005 and cost(8, "row").n >= 28
             assert cost(4, 32).mean > 10 * cost(4, 32).standard_error
             assert 0.01 < cost(4, 32).mean < cost(4, "row").mean < cost(4, "matrix").mean / 4
+
+
+@pytest.mark.parametrize(
+    "domain, bits, group, wanted",
+    [("mathematics", 3, 32, 0.07), ("prose", 3, 32, 0.0), ("mathematics", 4, "matrix", 0.21)],
+)
+def test_what_the_chapter_says_of_exercise_11_4_on_two_texts(domain, bits, group, wanted):
+    model, tokenizer = load("tiny-mistral", device="cpu", dtype="float32")
+    ids = tokenizer.encode([d.text for d in bundled_texts(domain, held_out=True)][-1], bos=True, eos=False)[:1025]
+    plain, mine = (
+        rounding.token_losses(rounding.round_model(model, bits, group, scales=scales), ids)
+        for scales in (rounding.largest_weight, my_scales)
+    )
+    assert float((plain - mine).mean()) / math.log(2) == pytest.approx(wanted, abs=0.02)
