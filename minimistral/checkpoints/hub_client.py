@@ -241,7 +241,7 @@ class Hub:
 
     def _raise(self, error: Exception, repo: str, what: str) -> NoReturn:
         """TryAgain or CheckpointError for what the network gave; anything else passes as it is (a full disk, a bug)."""
-        http = import_module(type(_session()).__module__.partition(".")[0])  # httpx2, before it httpx
+        http = _http_library()
         response, where = getattr(error, "response", None), self.endpoint
         if isinstance(error, hub_library("errors").OfflineModeIsEnabled):
             raise CheckpointError(
@@ -279,7 +279,7 @@ def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | 
     """What a status of 400 or more means, and what to do about it."""
     status, where = response.status_code, hub.server(response.request.url)
     code, said = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
-    quoted = f" The hub said: {said}" if said else ""
+    quoted = f" The hub said: {said.rstrip('.')}." if said else ""
     if status in RETRIED:
         return TryAgain(f"{where} answered {status}", _asked_wait(response.headers))
     if where != hub.endpoint and what != LIST and not code:  # a link to the CDN is signed, and lasts an hour at most
@@ -289,7 +289,7 @@ def refusal(response: Any, repo: str, what: str, hub: Hub) -> CheckpointError | 
     if status == 401 and hub.has_token and where == hub.endpoint and code != "RepoNotFound":
         return CheckpointError(
             f"{repo}: the hub does not take your token ({status}).{quoted} {_new_token(where, hub)} A model that is open to "
-            "all needs none: `hf auth logout`."
+            "all needs none."
         )
     if code == "RevisionNotFound" and what != LIST:
         return CheckpointError(
@@ -338,11 +338,11 @@ def _gated(status: int, where: str, page: str, quoted: str, hub: Hub) -> str:
 
 def _new_token(where: str, hub: Hub) -> str:
     if isinstance(hub.token, str):
-        then = "pass it, or leave token= out after `hf auth login`."
+        then = "pass it as token=…, or leave that out after `hf auth login`."
     elif os.environ.get("HF_TOKEN"):
-        then = "set HF_TOKEN to it: that goes before what `hf auth login` keeps."
+        then = "set HF_TOKEN to it, or unset HF_TOKEN, which goes before what `hf auth login` keeps."
     else:
-        then = "log in with it: `hf auth login`."
+        then = "log in with it: `hf auth login` (`hf auth logout` to go without)."
     return f"Make a new one at {where}/settings/tokens, and {then}"
 
 
@@ -438,6 +438,12 @@ def _session() -> Any:
         else:
             text = f"{_line(error)}. Look at HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE."
         raise CheckpointError(f"No connection can be made as the environment asks: {text}") from error
+
+
+def _http_library() -> Any:
+    """httpx2, before it httpx: whichever the client is of, which may be a subclass of somebody's own."""
+    names = [kind.__module__.partition(".")[0] for kind in type(_session()).__mro__]
+    return import_module(next(name for name in names if name.startswith("httpx")))
 
 
 def _line(error: Exception) -> str:

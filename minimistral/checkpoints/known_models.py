@@ -2,7 +2,8 @@
 
 Apache 2.0, their names and sizes: the model cards, https://huggingface.co/mistralai. Several of them asked for a click on
 their conditions from April 2024 on (https://github.com/huggingface/alignment-handbook/issues/166,
-https://github.com/TransformerLensOrg/TransformerLens/pull/769). Whether one does today the hub says when it is asked.
+https://github.com/TransformerLensOrg/TransformerLens/pull/769, https://github.com/hiyouga/LlamaFactory/issues/4543).
+Whether one does today the hub says when it is asked.
 """
 
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ KNOWN_MODELS = {
             is_chat=True,
         ),
         KnownModel("mistral-7b-v0.3", "mistralai/Mistral-7B-v0.3", **_V3),
-        KnownModel("mistral-7b-instruct-v0.3", "mistralai/Mistral-7B-Instruct-v0.3", **_V3, is_chat=True),
+        KnownModel(
+            "mistral-7b-instruct-v0.3", "mistralai/Mistral-7B-Instruct-v0.3", **_V3, was_gated=True, is_chat=True
+        ),
         KnownModel("mixtral-8x7b-v0.1", "mistralai/Mixtral-8x7B-v0.1", **_MIXTRAL),
         KnownModel("mixtral-8x7b-instruct-v0.1", "mistralai/Mixtral-8x7B-Instruct-v0.1", **_MIXTRAL, is_chat=True),
     )

@@ -256,6 +256,19 @@ def test_a_certificate_that_is_not_trusted_is_no_matter_of_patience(server, fetc
     assert n == 1
 
 
+def test_a_client_of_the_users_own(fetch):
+    from huggingface_hub import close_session, get_session, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    kind = type(get_session())
+    set_client_factory(type("Mine", (kind,), {"__module__": "__main__"}))
+    try:
+        refused(fetch, "connection to http://127.0.0.1:9 failed", endpoint="http://127.0.0.1:9")
+    finally:
+        set_client_factory(default_client_factory)
+        close_session()
+
+
 def test_offline(fetch, monkeypatch):
     from huggingface_hub import constants
 
@@ -332,11 +345,18 @@ def test_why_a_good_token_may_not(server, fetch, words, texts):
     assert "has not agreed" not in refused(fetch, *texts, words, token="hf_mine")
 
 
-def test_a_token_that_is_not_taken(server, fetch, monkeypatch):
-    refused(fetch, "does not take your token", "Invalid credentials", "hf auth logout", token="hf_wrong")
+def test_a_token_that_is_not_taken(server, fetch, monkeypatch, tmp_path):
+    refused(
+        fetch, "does not take your token", "said: Invalid credentials in Authorization header. Make", token="hf_wrong"
+    )
     monkeypatch.setenv("HF_TOKEN", "hf_old")
-    refused(fetch, "does not take your token", "HF_TOKEN", "goes before what `hf auth login` keeps")
+    refused(fetch, "does not take your token", "unset HF_TOKEN, which goes before what `hf auth login` keeps")
     refused(fetch, "does not take your token", repo="org/none")
+    monkeypatch.delenv("HF_TOKEN")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "token").write_text("hf_expired\n")
+    refused(fetch, "does not take your token", "log in with it: `hf auth login`")
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
     server.tokens = {"hf_old": set()}
     refused(fetch, "org/none", "no such model", "404", repo="org/none")
 
