@@ -153,6 +153,21 @@ def test_what_two_small_gpus_hold_together_the_notebook_runs_in_part(tmp_path, m
     assert re.search(r"\(torchrun\)\. .* is one process, and runs the first \d layers\.$", rung.why)
 
 
+@pytest.mark.parametrize(("free", "bits"), [(9.1, "int8"), (9.0, "int4"), (6.2, "int4"), (6.1, None)])
+def test_chapter_12s_table_of_rungs_says_what_the_plan_asks_for(free, bits):
+    table = next(cell.source for cell in chapter_12(kind="markdown") if "| 8-bit on a CPU |" in cell.source)
+    assert (
+        "9.1 GB of free memory (4 bits: 6.2)" in table
+        and "18 GB or more on it for 16 bits, 10 for 8 bits, 8 for 4" in table
+    )
+    found = plan("mistral-7b-v0.1", Machine(4, 16 * GB, int(free * GB), 100 * GB, (), 20e9))
+    assert found.quantize == bits and (found.layers is None) == (bits is not None)
+    for gb, on_card in ((18, None), (10, "int8"), (8, "int4")):
+        card = Gpu("card", gb * GB, int(0.96 * gb * GB))
+        found = plan("mistral-7b-v0.1", Machine(4, 16 * GB, 12 * GB, 100 * GB, (card,)))
+        assert (found.device, found.quantize) == ("cuda", on_card)
+
+
 @pytest.mark.parametrize(
     ("place", "title", "is_chat"),
     [
@@ -266,13 +281,13 @@ def test_lengths_that_fit_count_the_cache_without_the_window(model):
     assert model.config.sliding_window == 5 and lengths_that_fit(model, (7,)) == (7,)
 
 
-def chapter_12():
+def chapter_12(kind="code"):
     from pathlib import Path
 
     import nbformat
 
     path = Path(__file__).parents[2] / "chapters" / "12_mistral_7b.ipynb"
-    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
 
 
 RUNGS = {"cpu": (None, laptop()), "some layers": ([0, 2], laptop()), "several gpus": (None, CARD)}

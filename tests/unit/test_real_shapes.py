@@ -111,12 +111,49 @@ def test_chapter_12_with_the_7b(tmp_path, monkeypatch, capsys, write_hole):
     assert "7,241,732,096 weights" in said and names["is_whole"] and not names["on_cpu"]
     assert sum(entry.n_bytes for entry in names["in_all"].values()) == 14_483_464_192
     assert names["real_contexts"] == (1024, 4096, 8192, 16_384) and len(names["real_found"]["with its window"]) == 4
+    assert "59,392 tokens to read" in said and re.search(r"16,384 before: [\d.]+ bits with its window", said)
     assert names["each"] == 14_221_320_192 + 2**17  # and a token's keys and values
     assert set(names["real_samples"]) == {"as it is", "theta wrong", "unpermuted"}
     model = names["model"]
     assert model.make_cache(1, 32_768).nbytes == 2**29
     tool = Chat(model, names["tokenizer"], text="Hello", most=3, chat=names["rung"].is_chat)
     assert tool.first().n_slots <= 4096 and tool.first().n_tokens == 3
+
+
+def native(folder, config, write_hole):
+    """Mistral's own layout: one file, params.json."""
+    with torch.device("meta"):
+        shapes = {name: tuple(w.shape) for name, w in Transformer(config).named_parameters()}
+    write_hole(folder / "consolidated.safetensors", shapes)
+    params = {name: getattr(config, name) for name in ("dim", "n_layers", "head_dim", "hidden_dim", "n_heads")}
+    params |= dict(n_kv_heads=config.n_kv_heads, norm_eps=1e-5, vocab_size=config.vocab_size, rope_theta=1e6)
+    (folder / "params.json").write_text(json.dumps(params))
+    return folder
+
+
+@pytest.mark.parametrize("shards, has_native", [(3, False), (3, True), (0, True)], ids=["hub", "both", "native"])
+def test_chapter_12_with_v03_as_its_folders_have_it(tmp_path, monkeypatch, capsys, write_hole, shards, has_native):
+    """Three shards of the hub, with Mistral's own file of the same weights beside them or alone: no window, 32,768 words."""
+    config = ModelConfig.preset("mistral-7b-v0.3")
+    folder = tmp_path / "mistral_7b_instruct_v0.3"
+    folder.mkdir()
+    if has_native:
+        native(folder, config, write_hole)
+    if shards:
+        hollow(folder, config, shards, write_hole)
+    monkeypatch.setattr(rungs, "plan", lambda *_: GPU)
+    monkeypatch.setattr(rungs.Rung, "_load", lambda self: (on_meta(config), Tokenizer.mistral_v1()))
+    names = run_chapter(
+        "12_mistral_7b",
+        lambda source: source.replace("WEIGHTS = None", f"WEIGHTS = {str(folder)!r}"),
+        until="5 Measure",
+    )
+    said = capsys.readouterr().out
+    n_files = len({entry.file for entry in names["in_all"].values()})
+    assert n_files == (shards or 1) and "291 tensors in all files" in said and names["is_whole"]
+    assert sum(entry.n_bytes for entry in names["in_all"].values()) == 14_496_047_104
+    assert names["rung"].is_chat and names["rung"].why.startswith("The real mistral_7b_instruct_v0.3. ")
+    assert "layers, 32 heads on 8, window None" in said and "32,768 logits out" in said
 
 
 def test_chapter_13_with_the_8x7b(tmp_path, monkeypatch, capsys, write_hole):
