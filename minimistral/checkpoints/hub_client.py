@@ -22,6 +22,7 @@ from minimistral.checkpoints.json_files import MAX_JSON_BYTES
 
 RETRIED = {408, 425, 429, *range(500, 600)}  # statuses that another try may cure
 LIST = "its list of files"
+HASH = re.compile(r"[0-9a-f]+")
 DEFAULT = "https://huggingface.co"  # where HF_ENDPOINT is set, and empty
 
 
@@ -122,9 +123,34 @@ class Hub:
         info = self._patiently(ask, f"{repo}: {LIST}", tries=min(self.tries, 3))
         if not isinstance(info.sha, str) or not info.siblings:
             raise CheckpointError(f"{repo}: {self.endpoint} does not answer as a hub does: no commit or no files.")
-        files = {s.rfilename: _remote_file(repo, s) for s in info.siblings if "/" not in s.rfilename}
+        files = {s.rfilename: self._remote_file(repo, info.sha, s) for s in info.siblings if "/" not in s.rfilename}
         licences = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
         return Listing(repo, info.sha, files, info.gated, licences[0] if licences else None)
+
+    def _remote_file(self, repo: str, commit: str, sibling: Any) -> RemoteFile:
+        """A file of the list; of a hub-like server that lists names only, what it says when it is asked for the file."""
+        name, lfs = sibling.rfilename, sibling.lfs
+        size, sha256, git_sha1 = lfs.size if lfs else sibling.size, lfs.sha256 if lfs else None, sibling.blob_id
+        if not isinstance(size, int) or not (sha256 or git_sha1):
+            stated = self._patiently(lambda: self._head(repo, commit, name), f"{repo}: {name}")
+            size, etag = stated.size, stated.etag or ""
+            sha256, git_sha1 = (etag if HASH.fullmatch(etag) and len(etag) == n else None for n in (64, 40))
+        if not isinstance(size, int):
+            raise CheckpointError(f"{repo}: the hub's list of files does not say how large {name} is.")
+        if not (sha256 or git_sha1):
+            raise CheckpointError(
+                f"{repo}: the hub's list of files has no hash of {name}, so it could not be verified."
+            )
+        return RemoteFile(name, size, sha256, git_sha1)
+
+    def _head(self, repo: str, commit: str, name: str) -> Any:
+        """Size and etag of a file."""
+        library = hub_library()
+        url = library.hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint)
+        try:
+            return library.get_hf_file_metadata(url, token=self.token, timeout=self.timeout, endpoint=self.endpoint)
+        except Exception as error:
+            self._raise(error, repo, name)
 
     def read(self, listing: Listing, file: RemoteFile, start: int = 0, end: int | None = None) -> bytes:
         """Bytes start to end of a file, in memory."""
@@ -403,18 +429,6 @@ def _cut(chunks: Iterator[bytes], skip: int, length: int) -> Iterator[bytes]:
         yield chunk
         if not length:
             return
-
-
-def _remote_file(repo: str, sibling: Any) -> RemoteFile:
-    size = sibling.lfs.size if sibling.lfs else sibling.size
-    if not isinstance(size, int):
-        raise CheckpointError(f"{repo}: the hub's list of files does not say how large {sibling.rfilename} is.")
-    file = RemoteFile(sibling.rfilename, size, sibling.lfs.sha256 if sibling.lfs else None, sibling.blob_id)
-    if not file.hash:
-        raise CheckpointError(
-            f"{repo}: the hub's list of files has no hash of {file.name}, so it could not be verified."
-        )
-    return file
 
 
 def hub_library(part: str = "") -> Any:

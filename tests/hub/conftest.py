@@ -44,6 +44,7 @@ class LocalHub:
     def __init__(self):
         self.models, self.gated, self.tokens = {}, {}, {}  # tokens: token to the gated models that it may read
         self.words = {}  # token to what the hub says where it may not
+        self.lists_names_only = False
         self.faults, self.always, self.requests = defaultdict(list), {}, []
         self.revision, self.pause_at = "main", float("inf")
         self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler(self, which)) for which in ("hub", "cdn")]
@@ -150,6 +151,9 @@ def handler(hub, which):
                 return self.reply(404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
             siblings = []
             for name, data in hub.models[model].items():
+                if hub.lists_names_only:
+                    siblings.append({"rfilename": name})
+                    continue
                 blob = {"rfilename": name, "size": len(data), "blobId": git_sha1(data)}
                 if name.endswith(LARGE):
                     blob["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}

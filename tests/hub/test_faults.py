@@ -1,7 +1,6 @@
 """Every way in which a network, a hub, a disk or a person can stop a download; after each the model is whole or not there."""
 
 import errno
-import json
 import os
 import shutil
 import sys
@@ -297,10 +296,20 @@ def test_what_load_would_refuse_is_refused_before_the_weights_come(server, fetch
     assert not server.n_sent("cdn") and not (tmp_path / "it").exists()
 
 
-def test_a_list_without_hashes_is_no_list(server, fetch):
-    info = {"id": REPO, "sha": "0" * 40, "siblings": [{"rfilename": "config.json", "size": 2}]}
-    server.always["list"] = {"page": json.dumps(info).encode(), "headers": {"Content-Type": "application/json"}}
-    refused(fetch, "has no hash of config.json", "could not be verified")
+def test_a_hub_like_server_that_lists_names_only_is_asked_for_each_file(server, fetch):
+    server.lists_names_only = True
+    server.gated[REPO], server.tokens = "auto", {"hf_mine": {REPO}}
+    refused(fetch, "a click on their conditions", token=False)
+    server.faults["resolve"] = [{"status": 503}]
+    assert is_right(server, fetch(token="hf_mine"))
+    assert {r["token"] for r in server.requests if r["route"] == "cdn"} == {None}
+
+
+def test_what_cannot_be_verified_is_not_fetched(server, fetch):
+    server.lists_names_only = True
+    server.always["resolve"] = {"etag": "of-its-own"}
+    refused(fetch, "has no hash of model-0000", "could not be verified")
+    assert not server.n_sent("cdn")
 
 
 # Licences and tokens
