@@ -4,9 +4,11 @@ An expert is moved as one run of bytes, laid out by its `Record`. A file is read
 the system is told to forget its pages again: memory stays bounded, however large the file.
 """
 
+import contextlib
 import copy
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from torch import Tensor, nn
 
 from minimistral.checkpoints.bar import loading_bar
 from minimistral.checkpoints.errors import CheckpointError, naming
+from minimistral.checkpoints.filling import existing
+from minimistral.memory import in_bytes
 
 Key = tuple[int, int]  # (layer, expert)
 ALIGNED = 256  # every tensor of a record begins at a multiple of this, as GPU kernels like it
@@ -196,6 +200,12 @@ def pack(
                     f"{path}: holds other experts than these, or not all. Delete it, or name another file."
                 )
     else:
+        needed, free = first + size * len(keys), shutil.disk_usage(existing(path)).free
+        if free < needed:
+            raise CheckpointError(
+                f"{path}: needs {in_bytes(needed)}, and its disk has {in_bytes(free)} free. Make room, or name a file on "
+                "another disk."
+            )
         part = path.with_name(f"{path.name}.part{os.getpid()}")
         try:
             with naming(path, doing="written"), part.open("wb") as file:
@@ -209,5 +219,6 @@ def pack(
                 os.fsync(file.fileno())
             part.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
     return {key: [Range(path, first + i * size, record.nbytes)] for i, key in enumerate(keys)}

@@ -4,6 +4,7 @@ import ctypes
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -35,6 +36,14 @@ def weight_bytes(config: ModelConfig, dtype: str | torch.dtype, quantize: str | 
     quantized = _quantized(config)
     scales = 4 * quantized_rows(config) if quantize == "int8" else 2 * quantized // GROUP
     return (count.total - quantized) * itemsize + quantized * BITS[quantize] // 8 + scales
+
+
+def expert_bytes(config: ModelConfig, dtype: str | torch.dtype, quantize: str | None = None) -> int:
+    """Of a mixture's weights those of its experts, in all layers: what one more adds, times their number."""
+    more = replace(config, moe=replace(config.moe, num_experts=config.moe.num_experts + 1))
+    one = weight_bytes(more, dtype, quantize) - weight_bytes(config, dtype, quantize)
+    gate = config.n_layers * config.dim * _itemsize(dtype)
+    return config.moe.num_experts * (one - gate)
 
 
 def bytes_needed(config: ModelConfig, dtype: str | torch.dtype, quantize: str | None = None) -> int:

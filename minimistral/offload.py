@@ -18,15 +18,27 @@ from torch import Tensor, nn
 
 from minimistral.checkpoints.catalog import read_catalog
 from minimistral.checkpoints.entry import Scratch
-from minimistral.checkpoints.errors import naming
+from minimistral.checkpoints.errors import CheckpointError, naming
 from minimistral.checkpoints.folder import Checkpoint, find_checkpoint
 from minimistral.checkpoints.match import match
+from minimistral.checkpoints.names import Piece
 from minimistral.checkpoints.place import find_folder
-from minimistral.checkpoints.read import _device, _dtype, _stored_dtype, quantized_weights
+from minimistral.checkpoints.read import (
+    _device,
+    _dtype,
+    _stays_in_file,
+    _stored_dtype,
+    check_second_head,
+    damaged,
+    quantized_weights,
+    tokenizer_notes,
+)
+from minimistral.checkpoints.room import check_groups
 from minimistral.config import ModelConfig
 from minimistral.expert_stores import FileStore, HostStore, Key, Range, Record, pack
+from minimistral.memory import available_bytes, bytes_needed, expert_bytes, in_bytes
 from minimistral.moe import MoE, choose_experts
-from minimistral.quantize import Int4Linear, QuantizedLinear, kind_of, quantize_
+from minimistral.quantize import Int4Linear, NotFinite, QuantizedLinear, kind_of, quantize_
 from minimistral.tokenizer import Tokenizer, find_tokenizer
 from minimistral.transformer import Transformer
 
@@ -216,8 +228,11 @@ def load_offloaded(
     experts_in: "memory", all of them in host memory (4-bit Mixtral: 25 GB); "disk", read from the checkpoint's safetensors
     files whenever they are wanted, as they are; or a file to keep them in, written first if it is not there: the way to
     read quantized ones from disk, or those of another layout. prefetch: tell the system which experts the next layer
-    would choose now, so that it reads ahead (Eliseev and Mazur, arXiv 2312.17238, section 3.2).
+    would choose now, so that it reads ahead (Eliseev and Mazur, arXiv 2312.17238, section 3.2). CheckpointError as `load`,
+    also where memory or disk have no room for what is asked; ValueError says which argument is wrong.
     """
+    if not isinstance(experts_in, (str, os.PathLike)):
+        raise ValueError(f"experts_in={experts_in!r}: give 'memory', 'disk', or a file to keep the experts in.")
     device, dtype = _device(device), _dtype(dtype)
     folder = find_folder(name_or_path)
     checkpoint = find_checkpoint(folder)
@@ -225,11 +240,15 @@ def load_offloaded(
     experts = _experts_of(files.config)
     tokenizer_path = find_tokenizer(folder)
     tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
+    if quantize == "int4":
+        check_groups(files.config)
     with torch.device("meta"):
         model = Transformer(files.config).to(files.dtype)
     template = _template(model.layers[0].feed_forward.experts[0], quantize)
     record = Record.of(template)
     capacity = _capacity(budget_bytes, record, len(experts))
+    in_memory = len(experts) * record.nbytes if experts_in == "memory" else 0
+    _check_room(folder, device, in_memory, capacity * record.nbytes, files.others_bytes())
     if experts_in == "memory":
         store = HostStore(record, experts, files.read, pin=device.type == "cuda")
     elif experts_in == "disk":
@@ -237,7 +256,7 @@ def load_offloaded(
     else:
         place = Path(experts_in).expanduser()
         store = FileStore(pack(place, record, experts, files.read, files.about), record, device)
-    for note in checkpoint.notes:
+    for note in [*checkpoint.notes, *tokenizer_notes(tokenizer, files.config)]:
         warnings.warn(note, stacklevel=2)
     _install(model, ExpertCache(store, record, template, capacity, device), prefetch)
     model.load_state_dict(files.others(model), strict=True, assign=True)
@@ -252,6 +271,7 @@ class _CheckpointExperts:
         _experts_of(self.config)
         self._catalog = read_catalog(checkpoint.weights)
         self._pieces = match(self._catalog, checkpoint.layout, checkpoint.config_file)
+        check_second_head(self._catalog, self._pieces, self.config)
         self.dtype = dtype or _stored_dtype(self._pieces, self._catalog, checkpoint.config_file.dtype)
         self._home = {weight: (piece, i) for piece in self._pieces for i, weight in enumerate(piece.weights)}
         paths = sorted({entry.file for entry in self._catalog.values()})
@@ -266,14 +286,19 @@ class _CheckpointExperts:
         weights = {}
         for name in (f"{w}.weight" for w in ("w1", "w2", "w3")):
             piece, i = self._home[_expert_name(key, name)]
-            weights[name] = piece.part(self._catalog[piece.name].read(), i).to(self.dtype)
-        return _quantized(weights, self._quantize, self._device)
+            entry = self._catalog[piece.name]
+            weight = piece.part(entry.read(), i).to(self.dtype)
+            try:
+                weights |= _quantized({name: weight}, self._quantize, self._device)
+            except NotFinite as error:
+                raise damaged(entry, piece, _expert_name(key, name), error) from None
+        return weights
 
     def others(self, model: Transformer) -> dict[str, Tensor]:
         """Everything that is no expert, on the device; matrices are quantized as they are read, never all held in floats."""
         found, scratch = {}, Scratch()
         for piece in self._pieces:
-            if ".experts." in piece.weights[0]:
+            if _is_of_experts(piece):
                 continue
             entry = self._catalog[piece.name]
             if self._quantize is not None:
@@ -283,6 +308,16 @@ class _CheckpointExperts:
             tensors = piece.unpack(entry.read())
             found |= {name: tensor.to(self._device, self.dtype) for name, tensor in zip(piece.weights, tensors)}
         return found
+
+    def others_bytes(self) -> int:
+        """Bytes of memory that everything but the experts needs; what stays in the file, mapped, needs none."""
+        how = self.dtype, self._quantize
+        needed = bytes_needed(self.config, *how) - expert_bytes(self.config, *how)
+        if self._quantize is None:
+            others = [(piece, self._catalog[piece.name]) for piece in self._pieces if not _is_of_experts(piece)]
+            here = (entry for piece, entry in others if piece.turn is None)
+            needed -= sum(entry.n_bytes for entry in here if _stays_in_file(entry, self._device, self.dtype))
+        return needed
 
     def ranges(self, record: Record, experts: list[Key]) -> dict[Key, list[Range]]:
         """Where each expert's bytes lie in the files; ValueError where they do not lie there as the model wants them."""
@@ -303,6 +338,10 @@ class _CheckpointExperts:
                 entry = self._catalog[entry_name]
                 found.setdefault(key, []).append(Range(entry.file, starts[entry.file][entry_name], entry.n_bytes, at))
         return found
+
+
+def _is_of_experts(piece: Piece) -> bool:
+    return ".experts." in piece.weights[0]
 
 
 def _expert_name(key: Key, name: str) -> str:
@@ -326,12 +365,28 @@ def _experts_of(config: ModelConfig) -> list[Key]:
 
 
 def _capacity(budget_bytes: int, record: Record, n_experts: int) -> int:
-    if isinstance(budget_bytes, bool) or not isinstance(budget_bytes, (int, float)) or budget_bytes < record.nbytes:
+    is_number = isinstance(budget_bytes, (int, float)) and not isinstance(budget_bytes, bool)
+    if not is_number or not budget_bytes >= record.nbytes:  # NaN is neither less nor more
         raise ValueError(
             f"budget_bytes={budget_bytes!r}: an expert has {record.nbytes:,} bytes, and at least one must fit "
             f"(all {n_experts}: {n_experts * record.nbytes:,})."
         )
-    return min(int(budget_bytes // record.nbytes), n_experts)
+    return int(min(budget_bytes, n_experts * record.nbytes)) // record.nbytes
+
+
+def _check_room(folder: Path, device: torch.device, stored: int, slots: int, others: int) -> None:
+    """CheckpointError where the experts kept in memory, or what is on the device, would find no room."""
+    host = torch.device("cpu")
+    parts = [(host, "all experts", stored), (device, "the experts in use", slots), (device, "the rest", others)]
+    for place in dict.fromkeys((host, device)):
+        here = [(what, n) for where, what, n in parts if where == place and n]
+        needed, free = sum(n for _, n in here), available_bytes(place)
+        if free is not None and needed > free:
+            listed = ", ".join(f"{in_bytes(n, 1)} for {what}" for what, n in here)
+            raise CheckpointError(
+                f"{folder}: needs {in_bytes(needed, 1)} on the device {place} ({listed}), {in_bytes(free, 1)} free. Fewer "
+                "bits take less (quantize='int8' or 'int4'), and a smaller budget_bytes, and experts in a file (experts_in)."
+            )
 
 
 def _quantized(weights: dict[str, Tensor], bits: str | None, device: torch.device) -> dict[str, Tensor]:

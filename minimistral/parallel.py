@@ -34,10 +34,19 @@ from minimistral.checkpoints.folder import Checkpoint, find_checkpoint
 from minimistral.checkpoints.match import match
 from minimistral.checkpoints.names import Piece
 from minimistral.checkpoints.place import find_folder
-from minimistral.checkpoints.read import _device, _dtype, _stays_in_file, _stored_dtype, load
+from minimistral.checkpoints.read import (
+    _device,
+    _dtype,
+    _stays_in_file,
+    _stored_dtype,
+    check_second_head,
+    damaged,
+    load,
+    tokenizer_notes,
+)
 from minimistral.checkpoints.room import check_room
 from minimistral.config import ModelConfig, MoEConfig
-from minimistral.quantize import Int8Linear, QuantizedLinear, is_quantized_name, kind_of
+from minimistral.quantize import Int8Linear, NotFinite, QuantizedLinear, is_quantized_name, kind_of
 from minimistral.ranks import from_first, n_ranks, rank
 from minimistral.tokenizer import Tokenizer, find_tokenizer
 from minimistral.transformer import Transformer
@@ -196,12 +205,13 @@ def _load_part(
     folder = find_folder(name_or_path)
     checkpoint = find_checkpoint(folder, layout)
     tokenizer_path = find_tokenizer(folder)
-    notes = list(checkpoint.notes)
+    tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
+    notes = [*checkpoint.notes, *tokenizer_notes(tokenizer, checkpoint.config_file.config)]
     part = _read_part(checkpoint, device, dtype, quantize, notes)
     if rank() == 0:
         for note in notes:
             warnings.warn(note, stacklevel=2)
-    return part, None if tokenizer_path is None else Tokenizer(tokenizer_path), device.type
+    return part, tokenizer, device.type
 
 
 def _read_part(
@@ -213,6 +223,8 @@ def _read_part(
 ) -> Part:
     catalog, config = read_catalog(checkpoint.weights), checkpoint.config_file.config
     pieces = match(catalog, checkpoint.layout, checkpoint.config_file)
+    if rank() == 0:
+        check_second_head(catalog, pieces, config)
     dtype = dtype or _stored_dtype(pieces, catalog, checkpoint.config_file.dtype)
     with torch.device("meta"):
         part = Part(config, rank(), n_ranks())
@@ -231,7 +243,10 @@ def _read_part(
                 continue
             whole = piece.part(stored, i)
             if quantize is not None and is_quantized_name(name):
-                weights |= _quantize(part, name, whole, shapes[name], device, dtype, kind_of(quantize))
+                try:
+                    weights |= _quantize(part, name, whole, shapes[name], device, dtype, kind_of(quantize))
+                except NotFinite as error:
+                    raise damaged(entry, piece, name, error) from None
                 continue
             own = cut(whole, shapes[name], rank())
             # A view of a reordered copy would keep all of that copy alive; a view of the file costs nothing.
@@ -288,9 +303,9 @@ def _quantize(
             module = kind(cut(found.q, shape, rank()).contiguous(), found.scale)
         else:
             module = kind.from_weight(own.to(device, dtype))
-    except (
-        ValueError
-    ) as error:  # groups that would be cut: they need not divide a row's piece where they divide the row
+    except NotFinite as error:
+        raise NotFinite(error.row + rank() * shape[0] if shape[0] < whole.shape[0] else error.row) from None
+    except ValueError as error:  # groups that would be cut: they need not divide a piece of a row that they divide
         raise ValueError(f"{name}, of which each of {n_ranks()} processes has {tuple(own.shape)}: {error}") from None
     part.set_submodule(stem, module)
     return {f"{stem}.{key}": value for key, value in module.state_dict().items()}

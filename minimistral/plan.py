@@ -15,7 +15,7 @@ from minimistral.checkpoints.place import BUNDLED
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.machine import Gpu, Machine
 from minimistral.machine import machine as this_machine
-from minimistral.memory import CONTEXT, GROUP, ROOM, cache_bytes, in_bytes, weight_bytes, whole_bytes
+from minimistral.memory import CONTEXT, GROUP, ROOM, cache_bytes, expert_bytes, in_bytes, weight_bytes, whole_bytes
 
 SMALL = 10**9  # bytes in float32: so small a model runs on a CPU as it is
 DISK = 1.5e9  # bytes a second, assumed where experts come from a disk
@@ -110,8 +110,8 @@ def plan_offload(
             return found
     raise ValueError(
         f"--offload {where} with {_bits(dtype, quantize)} weights: experts take "
-        f"{_size(_expert_bytes(config, dtype, quantize))}, everything else "
-        f"{_size(whole_bytes(config, dtype, quantize, context) - _expert_bytes(config, dtype, quantize))}; free are "
+        f"{_size(expert_bytes(config, dtype, quantize))}, everything else "
+        f"{_size(whole_bytes(config, dtype, quantize, context) - expert_bytes(config, dtype, quantize))}; free are "
         f"{_size(here.memory_free)} of memory{'' if gpu is None else f' and {_size(gpu.memory_free)} on {gpu.name}'}. "
         "Fewer bits take less (int8, int4), and experts on disk take no memory but their copies in use."
     )
@@ -119,14 +119,14 @@ def plan_offload(
 
 def read_bytes(config: ModelConfig, dtype: str, quantize: str | None = None, context: int = 1) -> int:
     """Bytes that writing one token reads: the weights it passes through, and keys and values of `context` tokens."""
-    idle = 0 if config.moe is None else _expert_bytes(config, dtype, quantize) * _idle_share(config)
+    idle = 0 if config.moe is None else expert_bytes(config, dtype, quantize) * _idle_share(config)
     embeddings = 0 if config.tie_embeddings else config.vocab_size * config.dim * _itemsize(dtype)  # one row is read
     return weight_bytes(config, dtype, quantize) - int(idle) - embeddings + cache_bytes(config, dtype, context)
 
 
 def expert_budget(config: ModelConfig, found: Plan, context: int = CONTEXT) -> int:
     """Of the bytes that an offloading plan needs on the device, those for experts: `load_offloaded`'s budget_bytes."""
-    experts = _expert_bytes(config, found.dtype, found.quantize)
+    experts = expert_bytes(config, found.dtype, found.quantize)
     return int(found.bytes_needed - (whole_bytes(config, found.dtype, found.quantize, context) - experts))
 
 
@@ -176,7 +176,7 @@ def _outside(config: ModelConfig, here: Machine, gpu: Gpu | None, context: int) 
     if config.moe is None:
         return None
     few = "int4" if _fits_groups(config, "int4") else "int8"
-    can_pack = here.disk_free - weight_bytes(config, "bfloat16") >= _expert_bytes(config, "bfloat16", few)
+    can_pack = here.disk_free - weight_bytes(config, "bfloat16") >= expert_bytes(config, "bfloat16", few)
     ways = [("disk", few if can_pack else None)]
     for place, quantize in ways if gpu is None else [("host", few), *ways]:
         if found := _experts_outside(config, here, gpu, context, place, quantize):
@@ -194,7 +194,7 @@ def _experts_outside(
     dtype: str = "bfloat16",
 ) -> Plan | None:
     """Experts in `place`, as many as possible kept on the GPU, or without one in memory; None where too few would be."""
-    experts = _expert_bytes(config, dtype, quantize)
+    experts = expert_bytes(config, dtype, quantize)
     rest = whole_bytes(config, dtype, quantize, context) - experts
     device, free = (here if gpu is None else gpu), (here if gpu is None else gpu).memory_free
     room = ROOM * free - rest
@@ -334,14 +334,6 @@ def _device_of(here: Machine, gpu: Gpu) -> str:
 
 def _is_folder(model: object) -> bool:
     return isinstance(model, (str, os.PathLike)) and model not in PRESETS and Path(model).expanduser().is_dir()
-
-
-def _expert_bytes(config: ModelConfig, dtype: str, quantize: str | None) -> int:
-    """All experts of all layers: what more experts add, times their number."""
-    more = replace(config, moe=replace(config.moe, num_experts=config.moe.num_experts + 1))
-    one = weight_bytes(more, dtype, quantize) - weight_bytes(config, dtype, quantize)
-    gate = config.n_layers * config.dim * _itemsize(dtype)
-    return config.moe.num_experts * (one - gate)
 
 
 def _idle_share(config: ModelConfig) -> float:

@@ -20,6 +20,7 @@ from minimistral.checkpoints.match import match, second_head
 from minimistral.checkpoints.names import Piece
 from minimistral.checkpoints.place import find_folder
 from minimistral.checkpoints.room import check_groups, check_room
+from minimistral.config import ModelConfig
 from minimistral.quantize import NotFinite, QuantizedLinear, is_quantized_name, kind_of
 from minimistral.tokenizer import Tokenizer, find_tokenizer
 from minimistral.transformer import Transformer
@@ -57,11 +58,7 @@ def load(
     tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
     notes = list(checkpoint.notes)
     model = _load_model(checkpoint, device, dtype, quantize, layers, notes)
-    if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
-        notes.append(
-            f"{tokenizer.path}: has {tokenizer.vocab_size:,} ids, and the model knows {model.config.vocab_size:,}: "
-            "it will refuse the others. Is it this model's tokenizer?"
-        )
+    notes += tokenizer_notes(tokenizer, model.config)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return model, tokenizer
@@ -80,6 +77,7 @@ def _load_model(
     catalog = read_catalog(checkpoint.weights)
     # from here on all sizes are those of the files
     pieces = match(catalog, checkpoint.layout, checkpoint.config_file, chosen)
+    check_second_head(catalog, pieces, config)
     config = config if chosen is None else replace(config, n_layers=len(chosen))
     dtype = dtype or _stored_dtype(pieces, catalog, checkpoint.config_file.dtype)
     mapped = 0 if quantize else _mapped_bytes(pieces, catalog, device, dtype)
@@ -96,9 +94,6 @@ def _load_model(
             weights |= _mapped(piece, catalog[piece.name], device, dtype, scratch)
         else:
             weights |= quantized_weights(model, piece, catalog[piece.name], device, dtype, kind_of(quantize), scratch)
-    if head := second_head(catalog, config):
-        embeddings = next(piece.name for piece in pieces if piece.weights == ("tok_embeddings.weight",))
-        _check_tied(catalog[head], catalog[embeddings], head)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval() if quantize is None else model.eval().requires_grad_(False)
 
@@ -143,11 +138,16 @@ def quantized_weights(
         try:
             module = kind.from_blocks((block.to(device, dtype) for block in blocks), len(model.get_parameter(name)))
         except NotFinite as error:
-            where = "" if len(piece.weights) == 1 else f", in it {name}"
-            raise CheckpointError(f"{entry.file}: tensor {piece.name}{where}: {error}") from None
+            raise damaged(entry, piece, name, error) from None
         model.set_submodule(stem, module)
         weights |= {f"{stem}.{key}": value for key, value in module.state_dict().items()}
     return weights
+
+
+def damaged(entry: Entry, piece: Piece, name: str, error: NotFinite) -> CheckpointError:
+    """The error for a weight that cannot be quantized, with the file and the tensor that it lies in."""
+    where = "" if len(piece.weights) == 1 else f", in it {name}"
+    return CheckpointError(f"{entry.file}: tensor {piece.name}{where}: {error}")
 
 
 def _turned(piece: Piece, entry: Entry, start: int, end: int, scratch: Scratch) -> Iterator[Tensor]:
@@ -199,8 +199,23 @@ def _stored_dtype(pieces: list[Piece], catalog: dict[str, Entry], stated: str | 
     return result
 
 
-def _check_tied(head: Entry, embeddings: Entry, name: str) -> None:
-    one, other = head.read(), embeddings.read()
+def tokenizer_notes(tokenizer: Tokenizer | None, config: ModelConfig) -> list[str]:
+    """What whoever loads a model should know of the tokenizer beside it."""
+    if tokenizer is None or tokenizer.vocab_size <= config.vocab_size:
+        return []
+    return [
+        f"{tokenizer.path}: has {tokenizer.vocab_size:,} ids, and the model knows {config.vocab_size:,}: "
+        "it will refuse the others. Is it this model's tokenizer?"
+    ]
+
+
+def check_second_head(catalog: dict[str, Entry], pieces: list[Piece], config: ModelConfig) -> None:
+    """CheckpointError where the files of a tied model hold a head of its own beside the embeddings, and it is not they."""
+    name = second_head(catalog, config)
+    if name is None:
+        return
+    embeddings = next(piece.name for piece in pieces if piece.weights == ("tok_embeddings.weight",))
+    head, one, other = catalog[name], catalog[name].read(), catalog[embeddings].read()
     if one.dtype != other.dtype or not torch.equal(one.view(torch.uint8), other.view(torch.uint8)):
         raise CheckpointError(
             f"{head.file}: tensor {name} differs from the embeddings, and the config says that both are one. "

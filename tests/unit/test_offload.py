@@ -1,15 +1,18 @@
 """Offloaded experts: the LRU against a slow list, and the same logits as the plain model however few experts fit."""
 
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from minimistral import CheckpointError, MoEConfig, generate, load, save
+from minimistral import offload as module
 from minimistral.expert_stores import FileStore, HostStore, Range, Record
 from minimistral.offload import LRU, load_offloaded, lru_hits, offload
 from minimistral.quantize import quantize_
@@ -245,6 +248,105 @@ def test_what_cannot_be_offloaded_is_told(random_model, folder):
     expected = logits_of(model)
     offload(model, 10**6, "cpu")  # as it is
     assert torch.equal(logits_of(model), expected)
+
+
+def changed(folder, to, change, file="consolidated.safetensors"):
+    """A copy of a checkpoint whose tensors `change` has changed in place."""
+    shutil.copytree(folder, to)
+    tensors = load_file(to / file)
+    change(tensors)
+    save_file(tensors, to / file)
+    return to
+
+
+EXPERT = "layers.1.feed_forward.experts.2.w2.weight"
+
+
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+@pytest.mark.parametrize("where", ["memory", "file"])
+@pytest.mark.parametrize("name", [EXPERT, "layers.2.attention.wo.weight"])
+def test_a_weight_that_no_scale_holds_is_named_as_load_names_it(folder, tmp_path, where, bits, name):
+    bad = changed(folder, tmp_path / "bad", lambda tensors: tensors[name][3].fill_(torch.nan))
+    with pytest.raises(CheckpointError) as said:
+        load(bad, device="cpu", quantize=bits)
+    assert f"consolidated.safetensors: tensor {name}: row 3 holds an infinity or a NaN" in str(said.value)
+    place = "memory" if where == "memory" else tmp_path / "experts.bin"
+    with pytest.raises(CheckpointError) as said_too:
+        load_offloaded(bad, 10**6, "cpu", bits, place)
+    assert str(said_too.value) == str(said.value)
+    assert name != EXPERT or {path.name for path in tmp_path.iterdir()} == {"bad"}
+
+
+def test_a_tied_model_that_holds_another_head_is_refused(random_model, tmp_path):
+    save(random_model(SIZES, moe=MoEConfig(4, 2), tie_embeddings=True), tmp_path / "tied", layout="hub")
+
+    def same_head(tensors):
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+
+    def other_head(tensors):
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + 1
+
+    load_offloaded(changed(tmp_path / "tied", tmp_path / "same", same_head, "model.safetensors"), 10**6, "cpu")
+    other = changed(tmp_path / "tied", tmp_path / "other", other_head, "model.safetensors")
+    with pytest.raises(CheckpointError, match="other/model.safetensors: tensor lm_head.weight differs"):
+        load_offloaded(other, 10**6, "cpu")
+
+
+def test_what_does_not_fit_is_said_before_anything_is_read(folder, monkeypatch):
+    one, n_work = expert_bytes(), 64 * 2**20  # what loading is taken to need beside the weights
+    stored = N_EXPERTS * one
+
+    def loaded(free, budget=3 * one, **options):
+        monkeypatch.setattr(module, "available_bytes", lambda device: free)
+        return load_offloaded(folder, budget, "cpu", **options)[0]
+
+    others = [weight.nbytes for name, weight in load(folder)[0].state_dict().items() if "experts" not in name]
+    for options, needed in (
+        ({}, stored + 3 * one),  # what is no expert stays in the file
+        ({"experts_in": "disk"}, 3 * one),
+        ({"budget": 10**9}, stored + stored),  # no more slots than experts
+        ({"dtype": "bfloat16"}, stored // 2 + 3 * one + sum(others) // 2),  # in half the bytes, and none in the file
+    ):
+        assert loaded(needed + n_work, **options).expert_cache.capacity >= 3
+        said = r"native: needs 67.* MB on the device cpu \(.*for the experts in use, .*67.* MB free.*quantize='int8'"
+        with pytest.raises(CheckpointError, match=said):
+            loaded(needed + n_work - 1, **options)
+    assert loaded(None) is not None  # a system that does not say
+
+
+def test_a_disk_that_is_too_small_for_packed_experts_is_told_before_they_are_written(folder, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match=r"experts.bin: needs 0.3 MB, and its disk has 0.0 MB free"):
+        load_offloaded(folder, 10**6, "cpu", experts_in=tmp_path / "experts.bin")
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_and_budgets_that_cannot_be(folder, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="experts.bin: cannot be written"):
+        load_offloaded(folder, 10**6, "cpu", experts_in=tmp_path / "file" / "experts.bin")
+    for place in (None, 3):
+        with pytest.raises(ValueError, match=f"experts_in={place}: give 'memory'"):
+            load_offloaded(folder, 10**6, "cpu", experts_in=place)
+    for budget in (float("nan"), "8GB", True, -float("inf")):
+        with pytest.raises(ValueError, match=f"budget_bytes={budget!r}: an expert has"):
+            load_offloaded(folder, budget, "cpu")
+    assert load_offloaded(folder, float("inf"), "cpu")[0].expert_cache.capacity == N_EXPERTS
+
+
+def test_int4_says_which_width_groups_do_not_divide(random_model, tmp_path):
+    for name, width in (("hidden_dim", 40), ("dim", 40)):
+        save(random_model(SIZES | {name: width}, moe=MoEConfig(2, 1)), tmp_path / name)
+        with pytest.raises(ValueError, match=f"quantize='int4': {name} = {width}, .*quantize='int8'"):
+            load_offloaded(tmp_path / name, 10**6, "cpu", quantize="int4")
+
+
+def test_a_tokenizer_of_another_model_is_noticed(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "m")
+    shutil.copy(Path(load.__code__.co_filename).parents[1] / "pretrained/tiny-mixtral/tokenizer.model", tmp_path / "m")
+    with pytest.warns(UserWarning, match="has 2,048 ids, and the model knows 30"):
+        load_offloaded(tmp_path / "m", 10**6, "cpu")
 
 
 CHILD = """

@@ -9,6 +9,7 @@ from unittest import mock
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from minimistral import CheckpointError, ModelConfig, MoEConfig, Tokenizer, Transformer, generate, load, save
 from minimistral.config import PRESETS
@@ -63,6 +64,17 @@ def write_case(name, folder):
     else:
         save(model, folder, layout=layout, max_shard_size=20_000)
     return model
+
+
+def write_damaged(folder):
+    """A tied model with another head in its file, and one with a weight that is no number."""
+    for name, changes in (("another head", dict(tie_embeddings=True)), ("not a number", dict())):
+        save(Transformer(ModelConfig(**SIZES | changes)), folder / name)
+        path = folder / name / "consolidated.safetensors"
+        tensors = load_file(path)
+        tensors["output.weight"] = tensors["tok_embeddings.weight"] + 1
+        tensors["layers.1.feed_forward.w1.weight"][13, 2] = torch.nan
+        save_file(tensors, path)
 
 
 def write_stacked(model, folder):
@@ -128,6 +140,8 @@ def on_each_rank(folder):
             dict(name_or_path=dense, device="meta"),
             dict(name_or_path=folder / "three groups", quantize="int4"),
             dict(name_or_path=dense, quantize="int3"),
+            dict(name_or_path=folder / "another head"),
+            dict(name_or_path=folder / "not a number", quantize="int8"),
         ):
             try:
                 load_parallel(**wrong)
@@ -152,6 +166,7 @@ def two_ranks(tmp_path_factory):
     models = {name: write_case(name, folder / name) for name in CASES | QUANTIZED}
     save(Transformer(ModelConfig(**SIZES | dict(dim=64, head_dim=12))), folder / "three groups")  # 96 columns of wo
     save(Transformer(ModelConfig(**LARGE)), folder / "large", layout="hub")
+    write_damaged(folder)
     (folder / "script.py").write_text(BEGIN + "on_each_rank(Path(sys.argv[1]))", encoding="utf-8")
     done = torchrun([folder / "script.py", folder])
     assert done.returncode == 0, done.stderr
@@ -232,11 +247,15 @@ def test_without_a_seed_all_ranks_draw_the_same_and_another_time_something_else(
 def test_dtype_is_the_callers_and_what_one_rank_cannot_load_every_rank_refuses(two_ranks):
     for i, rank in enumerate(two_ranks[1]):
         assert rank["bfloat16"].dtype == torch.bfloat16 and rank["bfloat16"].shape == (21, 24)
-        nowhere, meta, groups, bits = rank["refused"]
+        nowhere, meta, groups, bits, head, number = rank["refused"]
         assert "nowhere" in nowhere and ("process 1 of 2" in nowhere) == (i == 0)
         assert "meta" in meta and "CPU" in meta
         assert "attention.wo" in groups and "(64, 48)" in groups and "group_size=32" in groups
         assert "int3" in bits and "int8" in bits
+        assert "another head" in head and "tensor output.weight differs from the embeddings" in head
+        # of the 20 rows of w1 the second process has the last ten
+        said = "not a number/consolidated.safetensors: tensor layers.1.feed_forward.w1.weight: row 13 holds an infinity"
+        assert said in number.replace(os.sep, "/") and ("process 1 of 2" in number) == (i == 0)
         assert "1.0 MB free" in rank["no room"] and "large" in rank["no room"]
 
 
