@@ -3,13 +3,15 @@
 A step must read all weights once and else wait for nothing. So every shape is fixed, the position is a tensor on the
 device, tokens are chosen on the device, and the step is recorded once as a CUDA graph and then replayed. The arithmetic
 of a layer is a few small functions, compiled one by one (`torch.compile`) and each used by all layers: that compiles in
-seconds, and what passes from one to the next is computed once, never again inside a loop over the rows of a matrix.
+seconds, and what passes from one to the next is computed once. A GPU takes about a microsecond or two to go from a kernel
+to the next, so a layer is eight of them: rather than wait for a number that all rows of a matrix need, each works it out.
 The graph is recorded by hand and not by mode="reduce-overhead", as then nothing of Python is left in a step, the caches
 may be written in place, and choosing the token is part of it.
 
 Uncompiled, all of it also runs on a CPU: slowly, and with the same logits as the plain model.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -19,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimistral import generation
-from minimistral.moe import MoE, choose_experts
+from minimistral.cache import LayerCache
+from minimistral.moe import MoE
+from minimistral.norm import RMSNorm
 from minimistral.quantize import Int4Linear, dequantize_int4, dequantize_int8
 from minimistral.rope import rope_angles, rotate_pairs
 from minimistral.sampling import Sampling
@@ -27,6 +31,8 @@ from minimistral.transformer import Block, Transformer
 
 CONTEXT_BLOCK = 256  # a context is rounded up to a multiple of this
 WARM_UP = 3  # runs before a graph is recorded: they compile, tune and allocate, none of which a recording may do
+FEW_SLOTS = 4096  # of all rows together: up to here attention is made of sums, beyond of matrix products
+PIECE = 64  # slots of the cache that are summed side by side with the others
 TRIAL = 20  # replays that decide between two ways to multiply
 
 
@@ -55,19 +61,29 @@ class Rows(NamedTuple):
     def nbytes(self) -> int:
         return sum(part.nbytes for part in self if part is not None)
 
-    def products(self, x: Tensor) -> Tensor:
+    def products(self, x: Tensor, norm: "Norm | None" = None) -> Tensor:
         """Every row times x (..., in), as a multiplication and a sum in float32: (..., out), in the dtype of x.
 
         Compiled, this becomes one kernel that reads each row once, whatever it is stored in; a matrix product would first
-        write down what was indexed or turned back into floats, and then read that.
+        write down what was indexed or turned back into floats, and then read that. With a norm, x is normalised by it first,
+        in the same kernel: W · (g ∘ x / r) = (W · (g ∘ x)) / r, and every row's sum over x adds up its own r beside.
         """
         x32 = x[..., None, :].float()
+        scaled = x32 if norm is None else x32 * norm.weight.float()
         if self.weight.dtype == torch.uint8:  # int4: even columns in the low bits, odd ones in the high bits
             low, high = (self.weight & 15).float() - 8, (self.weight >> 4).float() - 8
-            pairs = (low * x32[..., 0::2] + high * x32[..., 1::2]).unflatten(-1, (self.scale.shape[-1], -1))
-            return (pairs * self.scale.float()[..., None]).flatten(-2).sum(-1).to(x.dtype)
-        sums = (self.weight.float() * x32).sum(-1)
-        return (sums if self.scale is None else sums * self.scale.float()).to(x.dtype)
+            pairs = (low * scaled[..., 0::2] + high * scaled[..., 1::2]).unflatten(-1, (self.scale.shape[-1], -1))
+            terms = (pairs * self.scale.float()[..., None]).flatten(-2)
+            squares = x32[..., 0::2].square() + x32[..., 1::2].square()
+        else:
+            terms, squares = self.weight.float() * scaled, x32.square()
+        sums = terms.sum(-1)
+        if norm is not None:
+            # For every row anew: sums of one shape become one loop, and a sum of its own would be a kernel to wait for.
+            sums = sums * torch.rsqrt(squares.expand_as(terms).sum(-1) / x.shape[-1] + norm.eps)
+        if self.weight.dtype == torch.int8:
+            sums = sums * self.scale.float()
+        return sums.to(x.dtype)
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """The matrix (out, in) itself."""
@@ -115,17 +131,29 @@ def _shared(tensors: list[Tensor]) -> Tensor | None:
     return first.as_strided((sum(map(len, tensors)), *first.shape[1:]), first.stride(), first.storage_offset())
 
 
+class Norm(NamedTuple):
+    """An RMSNorm: weight (C,) and eps."""
+
+    weight: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As in norm.py."""
+        wide = x.float()
+        return self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+
+
 class Layer(NamedTuple):
     """One layer's tensors as the step wants them; `gate` is None in a dense layer, else w1, w2 and w3 are stacked (E, …)."""
 
-    attention_norm: Tensor
+    attention_norm: Norm
     wqkv: Rows
     wo: Rows
-    ffn_norm: Tensor
+    ffn_norm: Norm
     w1: Rows
     w2: Rows
     w3: Rows
-    gate: Tensor | None
+    gate: Rows | None
     k_experts: int
 
 
@@ -138,16 +166,27 @@ def arrange(block: Block) -> Layer:
     if is_moe:
         w1, w2, w3 = (rows.stacked(len(experts)) for rows in (w1, w2, w3))
     return Layer(
-        attention_norm=block.attention_norm.weight.detach(),
+        attention_norm=norm_of(block.attention_norm),
         wqkv=join([attention.wq, attention.wk, attention.wv]),
         wo=join([attention.wo]),
-        ffn_norm=block.ffn_norm.weight.detach(),
+        ffn_norm=norm_of(block.ffn_norm),
         w1=w1,
         w2=w2,
         w3=w3,
-        gate=feed_forward.gate.weight.detach() if is_moe else None,
+        gate=join([feed_forward.gate]) if is_moe else None,
         k_experts=feed_forward.k if is_moe else 1,
     )
+
+
+def norm_of(module: RMSNorm) -> Norm:
+    return Norm(module.weight.detach(), module.eps)
+
+
+def joined_cache(layer: LayerCache) -> Tensor:
+    """Keys and values of a layer in one tensor (B, 2G, S, D), of which the cache's own become views."""
+    both = torch.cat([layer.k, layer.v], dim=1)
+    layer.k, layer.v = both.chunk(2, dim=1)
+    return both
 
 
 # --- the arithmetic of a step, in pieces that are compiled one by one ------------------------------------------------
@@ -160,60 +199,99 @@ def look_up(embeddings: Tensor, tokens: Tensor, positions: Tensor, n_slots: int,
     return embeddings[tokens], angles.cos(), angles.sin(), positions % n_slots, filled
 
 
-def normalise(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm, as in norm.py."""
-    wide = x.float()
-    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
-
-
-def linear(x: Tensor, rows: Rows, by_rows: bool) -> Tensor:
-    """x (B, in) to (B, out): for a single row of x as `Rows.products` if asked for, else by the library's product."""
-    return rows.products(x) if by_rows and len(x) == 1 else F.linear(x, rows.dense(x.dtype))
+def linear(x: Tensor, rows: Rows, by_rows: bool, norm: Norm | None = None) -> Tensor:
+    """x (B, in), normalised first if a norm is given, to (B, out): by `Rows.products` for a single row of x, if asked for,
+    else by the library's product."""
+    if by_rows and len(x) == 1:
+        return rows.products(x, norm)
+    return F.linear(x if norm is None else norm(x), rows.dense(x.dtype))
 
 
 def project(
-    x: Tensor, wqkv: Rows, cos: Tensor, sin: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor, by_rows: bool
+    x: Tensor, norm: Norm, wqkv: Rows, cos: Tensor, sin: Tensor, kv_cache: Tensor, slots: Tensor, by_rows: bool
 ) -> Tensor:
-    """Write the keys and values of x (B, C) into the caches (B, G, S, D), one slot a row; return the queries (B, H, D)."""
-    G, D = k_cache.shape[1], k_cache.shape[3]
-    heads = linear(x, wqkv, by_rows).unflatten(-1, (-1, D))  # (B, H + 2G, D)
-    q, k, v = heads.split([heads.shape[1] - 2 * G, G, G], dim=1)
+    """Write the keys and values of x (B, C) into the cache (B, 2G, S, D), one slot a row; the queries (B, H, D), not turned."""
+    G, D = kv_cache.shape[1] // 2, kv_cache.shape[3]
+    heads = linear(x, wqkv, by_rows, norm).unflatten(-1, (-1, D))  # (B, H + 2G, D)
+    q, kv = heads.split([heads.shape[1] - 2 * G, 2 * G], dim=1)
+    # Values are turned as well, by an angle of nothing: so that keys and values are written by one kernel.
+    is_key = torch.arange(2 * G, device=x.device)[:, None] < G
     batch = torch.arange(len(x), device=x.device)
-    k_cache[batch, :, slots] = rotate_pairs(k, cos, sin)
-    v_cache[batch, :, slots] = v
-    return rotate_pairs(q, cos, sin)
+    kv_cache[batch, :, slots] = rotate_pairs(kv, torch.where(is_key, cos, 1.0), torch.where(is_key, sin, 0.0))
+    return q
 
 
-def attend(q: Tensor, k_cache: Tensor, v_cache: Tensor, filled: Tensor) -> Tensor:
-    """softmax(q kᵀ / √D) v over the filled slots: q (B, H, D), caches (B, G, S, D), filled (B, S); result (B, H·D)."""
-    G, S, D = k_cache.shape[1:]
-    q = q.unflatten(1, (G, -1))  # (B, G, H/G, D)
-    scores = (q @ k_cache.mT).float() * D**-0.5  # (B, G, H/G, S)
-    shares = scores.masked_fill(~filled[:, None, None], -torch.inf).softmax(-1).to(q.dtype)
+def attend(q: Tensor, cos: Tensor, sin: Tensor, kv_cache: Tensor, filled: Tensor) -> Tensor:
+    """softmax(q kᵀ / √D) v over the filled slots: q (B, H, D), not turned yet, kv_cache (B, 2G, S, D), filled (B, S);
+    result (B, H·D)."""
+    k, v = kv_cache.chunk(2, dim=1)  # (B, G, S, D) each
+    attend_by = attend_by_sums if len(q) * k.shape[2] <= FEW_SLOTS else attend_by_products
+    return attend_by(q, cos, sin, k, v, filled[:, None, None]).flatten(1)
+
+
+def attend_by_sums(q: Tensor, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor, filled: Tensor) -> Tensor:
+    """In three kernels: how often one waits for another is what counts where there is little to read.
+
+    q (B, H, D), k and v (B, G, S, D), filled (B, 1, 1, S); result (B, G, H/G, D).
+    """
+    (G, S, D), dtype = k.shape[1:], q.dtype
+    q, k = q.unflatten(1, (G, -1)).float(), k[:, :, None].float()  # (B, G, H/G, D) and (B, G, 1, S, D)
+    # As `rotate_pairs`, but the pairs are not put together again: the sum goes over each half of them.
+    cos, sin, even, odd = cos[:, None], sin[:, None], q[..., 0::2], q[..., 1::2]
+    even, odd = even * cos - odd * sin, even * sin + odd * cos  # (B, G, H/G, D/2)
+    scores = (even[..., None, :] * k[..., 0::2] + odd[..., None, :] * k[..., 1::2]).sum(-1)  # (B, G, H/G, S)
+    scores = scores * (D**-0.5 / math.log(2))  # for powers of 2
+    scores = scores.masked_fill(~filled, torch.finfo(torch.float32).min)
+    # The slots are summed in pieces side by side, each as if it were alone, then these. A piece's largest and total are
+    # worked out for each of the D numbers anew: as in `Rows.products`, so that all of a piece is one loop.
+    piece = math.gcd(S, PIECE) if math.gcd(S, PIECE) >= PIECE // 4 else S
+    scores = scores.unflatten(-1, (-1, piece))[..., None, :].expand(*q.shape[:3], -1, D, -1)  # (B, G, H/G, n, D, S/n)
+    largest = scores.amax(-1)
+    shares = (scores - largest[..., None]).exp2()
+    totals = shares.sum(-1)
+    values = (shares * v.unflatten(2, (-1, piece)).mT[:, :, None].float()).sum(-1)  # (B, G, H/G, n, D)
+    weights = (largest - largest.amax(3, keepdim=True)).exp2()
+    return ((values * weights).sum(3) / (totals * weights).sum(3)).to(dtype)
+
+
+def attend_by_products(q: Tensor, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor, filled: Tensor) -> Tensor:
+    """By the library's products, which read keys and values once for all of a group's queries. Shapes as above."""
+    q = rotate_pairs(q, cos, sin).unflatten(1, (k.shape[1], -1))  # (B, G, H/G, D)
+    scores = (q @ k.mT).float() * q.shape[-1] ** -0.5  # (B, G, H/G, S)
+    shares = scores.masked_fill(~filled, -torch.inf).softmax(-1).to(q.dtype)
     # With one query a row a GPU has little to do at once: the slots are summed in pieces side by side, then these.
-    n = next(n for n in (16, 8, 4, 2, 1) if S % n == 0)
+    n = next(n for n in (16, 8, 4, 2, 1) if k.shape[2] % n == 0)
     pieces = shares.unflatten(-1, (n, -1)).transpose(2, 3)  # (B, G, n, H/G, S/n)
-    return (pieces @ v_cache.unflatten(2, (n, -1))).sum(2).flatten(1)
+    return (pieces @ v.unflatten(2, (n, -1))).sum(2)
 
 
 def add_product(x: Tensor, y: Tensor, rows: Rows, by_rows: bool) -> Tensor:
     return x + linear(y, rows, by_rows)
 
 
-def gate_and_up(x: Tensor, w1: Rows, w3: Rows, by_rows: bool) -> Tensor:
-    """x (B, C) to silu(w1 x) · w3 x, (B, F)."""
-    return F.silu(linear(x, w1, by_rows)) * linear(x, w3, by_rows)
+def gate_and_up(x: Tensor, norm: Norm, w1: Rows, w3: Rows, by_rows: bool) -> Tensor:
+    """x (B, C) to silu(w1 y) · w3 y, (B, F), with y the normalised x."""
+    return F.silu(linear(x, w1, by_rows, norm)) * linear(x, w3, by_rows, norm)
 
 
-def route(x: Tensor, gate: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """x (B, C) to the chosen experts' weights and ids, (B, K) each."""
-    return choose_experts(F.linear(x, gate), k)
+def route(x: Tensor, norm: Norm, gate: Rows, k: int, by_rows: bool) -> tuple[Tensor, Tensor]:
+    """`choose_experts` for the normalised x (B, C): the chosen experts' weights and ids, (B, K) each."""
+    logits = linear(x, gate, by_rows, norm).float()  # (B, E)
+    # The largest, then the largest of the rest, and so on, and their softmax by hand: unlike topk that is one kernel.
+    chosen, ids, numbers = [], [], torch.arange(logits.shape[-1], device=x.device)
+    for _ in range(k):
+        ids.append(logits.argmax(-1))
+        chosen.append(logits.amax(-1))
+        logits = logits.masked_fill(numbers == ids[-1][:, None], -torch.inf)
+    shares = [(logit - chosen[0]).exp() for logit in chosen]
+    total = sum(shares)
+    return torch.stack([share / total for share in shares], -1), torch.stack(ids, -1)
 
 
-def chosen_gate_and_up(x: Tensor, expert_ids: Tensor, w1: Rows, w3: Rows) -> Tensor:
-    """x (B, C) through the first half of its K experts: (B, K, F). Reads those experts' rows and no other's."""
+def chosen_gate_and_up(x: Tensor, norm: Norm, expert_ids: Tensor, w1: Rows, w3: Rows) -> Tensor:
+    """The normalised x (B, C) through the first half of its K experts: (B, K, F). Reads those experts' rows and no other's."""
     x = x[:, None]  # (B, 1, C)
-    return F.silu(w1.chosen(expert_ids).products(x)) * w3.chosen(expert_ids).products(x)
+    return F.silu(w1.chosen(expert_ids).products(x, norm)) * w3.chosen(expert_ids).products(x, norm)
 
 
 def add_chosen_down(x: Tensor, hidden: Tensor, expert_ids: Tensor, weights: Tensor, w2: Rows) -> Tensor:
@@ -222,8 +300,11 @@ def add_chosen_down(x: Tensor, hidden: Tensor, expert_ids: Tensor, weights: Tens
     return x + (outputs * weights[..., None]).sum(1).to(x.dtype)
 
 
-def add_every_expert(x: Tensor, y: Tensor, expert_ids: Tensor, weights: Tensor, w1: Rows, w2: Rows, w3: Rows) -> Tensor:
-    """x plus all experts of y (B, C), those not chosen with weight 0: for batches that choose nearly all anyway."""
+def add_every_expert(
+    x: Tensor, norm: Norm, expert_ids: Tensor, weights: Tensor, w1: Rows, w2: Rows, w3: Rows
+) -> Tensor:
+    """x (B, C) plus all experts of it, those not chosen with weight 0: for batches that choose nearly all anyway."""
+    y = norm(x)
     total = torch.zeros_like(x, dtype=torch.float32)
     for e in range(len(w1.weight)):
         first, down, up = (rows.chosen(e).dense(x.dtype) for rows in (w1, w2, w3))
@@ -258,11 +339,13 @@ def likeliest(logits: Tensor) -> Tensor:
 
 
 COMPILED = (
-    look_up, normalise, project, attend, add_product, gate_and_up, route, chosen_gate_and_up, add_chosen_down,
+    look_up, project, attend, add_product, gate_and_up, route, chosen_gate_and_up, add_chosen_down,
     add_every_expert, linear, likeliest,
 )  # fmt: skip
-BY_ROWS_OR_NOT = (project, add_product, gate_and_up, linear)
+BY_ROWS_OR_NOT = (project, add_product, gate_and_up, route, linear)
 ALWAYS_BY_ROWS = (chosen_gate_and_up, add_chosen_down)
+# There are rows enough for all of a GPU, so a sum is not split into pieces that a second kernel adds up.
+TUNED = {"coordinate_descent_tuning": True, "assert_indirect_indexing": False, "split_reductions": False}
 
 
 # --- the decoder -----------------------------------------------------------------------------------------------------
@@ -301,7 +384,8 @@ class FastDecoder:
                 self._layers.append(arrange(layer))
                 if on_gpu:
                     torch.cuda.empty_cache()  # what was joined is free now, in pieces too small for the next
-            self._embeddings, self._norm = model.tok_embeddings.weight.detach(), model.norm.weight.detach()
+            self._embeddings, self._norm = model.tok_embeddings.weight.detach(), norm_of(model.norm)
+            self._kv = [joined_cache(layer) for layer in self.cache.layers]
             self._head = join([model.tok_embeddings if model.output is None else model.output])
             self._ways = [bool(by_rows)]
             if by_rows is None and on_gpu and self._backend and batch_size == 1:  # several rows have one way only
@@ -326,13 +410,14 @@ class FastDecoder:
     @property
     def nbytes_read(self) -> int:
         """Bytes of weights and cache that a step reads: of experts as many as one row of a batch of one chooses."""
-        total = self._norm.nbytes + self._head.nbytes + self.cache.nbytes
+        total = self._norm.weight.nbytes + self._head.nbytes + self.cache.nbytes
         for layer in self._layers:
             experts = layer.w1.nbytes + layer.w2.nbytes + layer.w3.nbytes
             if layer.gate is not None:
-                n_read = min(self.cache.batch_size * layer.k_experts, len(layer.gate))
-                experts = experts * n_read // len(layer.gate) + layer.gate.nbytes
-            total += layer.wqkv.nbytes + layer.wo.nbytes + experts + layer.attention_norm.nbytes + layer.ffn_norm.nbytes
+                n_read = min(self.cache.batch_size * layer.k_experts, layer.w1.weight.shape[0])
+                experts = experts * n_read // layer.w1.weight.shape[0] + layer.gate.nbytes
+            total += layer.wqkv.nbytes + layer.wo.nbytes + experts + layer.attention_norm.weight.nbytes
+            total += layer.ffn_norm.weight.nbytes
         return total
 
     def reset(self) -> None:
@@ -400,33 +485,33 @@ class FastDecoder:
         # Kernels made of a multiplication and a sum reach the memory's bandwidth only when their blocks are tuned. Tuning
         # takes seconds a kernel, so no other is; and those others are compiled once for both ways to multiply.
         sums = function in ALWAYS_BY_ROWS or (by_rows and function in BY_ROWS_OR_NOT)
-        options = {"coordinate_descent_tuning": True, "assert_indirect_indexing": False} if sums else None
+        options = TUNED if sums else None
         if self._backend != "inductor":
             return torch.compile(function, fullgraph=True, dynamic=False, backend=self._backend)
         return torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
     def _forward(self, run: dict[str, Callable], by_rows: bool) -> Tensor:
         """The logits (B, V) float32 after `tokens`, which stand at `positions`; their keys and values are in the cache."""
-        eps, theta, D = self.config.norm_eps, self.config.rope_theta, self.config.head_dim
+        theta, D = self.config.rope_theta, self.config.head_dim
         x, cos, sin, slots, filled = run["look_up"](
             self._embeddings, self.tokens, self.positions, self.cache.n_slots, D, theta
         )
-        for layer, cache in zip(self._layers, self.cache.layers):
-            y = run["normalise"](x, layer.attention_norm, eps)
-            q = run["project"](y, layer.wqkv, cos, sin, cache.k, cache.v, slots, by_rows)
-            x = run["add_product"](x, run["attend"](q, cache.k, cache.v, filled), layer.wo, by_rows)
-            y = run["normalise"](x, layer.ffn_norm, eps)
-            x = self._feed_forward(run, layer, x, y, by_rows)
-        return run["linear"](run["normalise"](x, self._norm, eps), self._head, by_rows).float()
+        for layer, kv in zip(self._layers, self._kv):
+            q = run["project"](x, layer.attention_norm, layer.wqkv, cos, sin, kv, slots, by_rows)
+            x = run["add_product"](x, run["attend"](q, cos, sin, kv, filled), layer.wo, by_rows)
+            x = self._feed_forward(run, layer, x, by_rows)
+        return run["linear"](x, self._head, by_rows, self._norm).float()
 
-    def _feed_forward(self, run: dict[str, Callable], layer: Layer, x: Tensor, y: Tensor, by_rows: bool) -> Tensor:
+    def _feed_forward(self, run: dict[str, Callable], layer: Layer, x: Tensor, by_rows: bool) -> Tensor:
+        norm, w1, w2, w3 = layer.ffn_norm, layer.w1, layer.w2, layer.w3
         if layer.gate is None:
-            return run["add_product"](x, run["gate_and_up"](y, layer.w1, layer.w3, by_rows), layer.w2, by_rows)
-        weights, expert_ids = run["route"](y, layer.gate, layer.k_experts)
-        if expert_ids.numel() > len(layer.gate):
-            return run["add_every_expert"](x, y, expert_ids, weights, layer.w1, layer.w2, layer.w3)
-        hidden = run["chosen_gate_and_up"](y, expert_ids, layer.w1, layer.w3)
-        return run["add_chosen_down"](x, hidden, expert_ids, weights, layer.w2)
+            return run["add_product"](x, run["gate_and_up"](x, norm, w1, w3, by_rows), w2, by_rows)
+        weights, expert_ids = run["route"](x, norm, layer.gate, layer.k_experts, by_rows)
+        if expert_ids.numel() > len(w1.weight):
+            return run["add_every_expert"](x, norm, expert_ids, weights, w1, w2, w3)
+        return run["add_chosen_down"](
+            x, run["chosen_gate_and_up"](x, norm, expert_ids, w1, w3), expert_ids, weights, w2
+        )
 
     def _record(self, step: Callable[[], None]) -> Callable[[], None]:
         """A CUDA graph of the step. What it writes meanwhile lies where the next token's keys and values will lie anyway."""

@@ -14,9 +14,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from minimistral import MoEConfig, generate, stream
-from minimistral.fast import COMPILED, FastDecoder, choose_tokens, fast_generate, fast_stream, join
+from minimistral.fast import (
+    COMPILED,
+    FastDecoder,
+    Norm,
+    Rows,
+    attend,
+    choose_tokens,
+    fast_generate,
+    fast_stream,
+    join,
+    route,
+)
 from minimistral.generation import read
+from minimistral.moe import choose_experts
+from minimistral.norm import RMSNorm
 from minimistral.quantize import Int4Linear, Int8Linear, quantize_
+from minimistral.rope import rotate_pairs
 from minimistral.sampling import Sampling
 
 torch.set_num_threads(1)
@@ -104,9 +118,47 @@ def test_products_and_matrices_of_rows_are_the_layers_output(kind):
     assert_close(rows.products(x), expected)
     assert_close(torch.cat([layer(x) for layer in layers], dim=1), expected)  # through the views
     ids = torch.tensor([[2, 0], [3, 3], [1, 2]])
+    norm = RMSNorm(64, eps=0.1).requires_grad_(False)
+    norm.weight.normal_()
+    normed = torch.cat([layer(norm(5 * x)) for layer in layers], dim=1)
+    assert_close(rows.products(5 * x, Norm(norm.weight, norm.eps)), normed)
+    assert_close(Norm(norm.weight, norm.eps)(x), norm(x))
     chosen = rows.stacked(4).chosen(ids).products(x[:, None])  # four blocks of 8 rows as if they were experts
     by_hand = [[expected[n].unflatten(0, (4, 8))[e] for e in ids[n]] for n in range(3)]
     assert_close(chosen, torch.stack([torch.stack(row) for row in by_hand]))
+
+
+@pytest.mark.parametrize("few_slots", [0, 10**6], ids=["products", "sums"])
+@pytest.mark.parametrize("n_slots", [1, 6, 37, 64, 96, 100, 256])  # S: with pieces of 64, 32, and of all of it
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_attention_is_softmax_over_the_filled_slots(monkeypatch, n_slots, few_slots, dtype):
+    monkeypatch.setattr("minimistral.fast.FEW_SLOTS", few_slots)
+    B, G, group, D = 3, 2, 3, 8
+    q, kv = torch.randn(B, G * group, D).to(dtype), (3 * torch.randn(B, 2 * G, n_slots, D)).to(dtype)
+    angles = torch.randn(B, 1, D // 2)
+    n_filled = torch.tensor([1, n_slots, (n_slots + 1) // 2])
+    filled = torch.arange(n_slots) < n_filled[:, None]
+    result = attend(q, angles.cos(), angles.sin(), kv, filled)
+    turned = rotate_pairs(q.double(), angles.cos(), angles.sin()).double()
+    for b in range(B):
+        for head in range(G * group):
+            k, v = (kv[b, part + head // group, : n_filled[b]].double() for part in (0, G))
+            expected = (k @ turned[b, head] / D**0.5).softmax(0) @ v
+            assert_close(result[b, head * D : (head + 1) * D].double(), expected, **CLOSE[dtype])
+
+
+CLOSE = {torch.float32: dict(rtol=1e-4, atol=1e-4), torch.bfloat16: dict(rtol=0.05, atol=0.1)}
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_experts_are_chosen_as_the_model_chooses_them(k, by_rows):
+    gate, norm = nn.Linear(16, 5, bias=False).requires_grad_(False), RMSNorm(16).requires_grad_(False)
+    for x in torch.randn(50, 1, 16) * 10:
+        weights, ids = route(x, Norm(norm.weight, norm.eps), Rows(gate.weight), k, by_rows)
+        expected_weights, expected_ids = choose_experts(gate(norm(x)), k)
+        assert torch.equal(ids, expected_ids)
+        assert_close(weights, expected_weights)
 
 
 @pytest.mark.parametrize("bits", [None, "int8", "int4"])
@@ -274,7 +326,7 @@ def test_only_sums_over_rows_are_tuned(random_model, monkeypatch):
         for function in COMPILED:
             decoder._compiled(function, by_rows)
     always = {"chosen_gate_and_up", "add_chosen_down"}
-    assert tuned == {True: always | {"project", "add_product", "gate_and_up", "linear"}, False: always}
+    assert tuned == {True: always | {"project", "add_product", "gate_and_up", "route", "linear"}, False: always}
 
 
 class Elsewhere(TorchDispatchMode):
@@ -346,7 +398,23 @@ def test_bytes_a_step_reads(random_model):
         assert decoder.nbytes_read == 4 * (count.active - embeddings) + decoder.cache.nbytes
 
 
-@pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="needs a C++ compiler")
+needs_compiler = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("g++") is None, reason="needs a C++ compiler"
+)
+
+
+def compiled_step(model, max_context):
+    """The code of each function that a step is compiled to, and the shapes of what it writes down."""
+    torch.compiler.reset()
+    decoder = FastDecoder(model, compile="inductor", max_context=max_context, by_rows=True)
+    cache, token = model.make_cache(1, max_context), torch.tensor([3])
+    logits, codes = run_and_get_code(decoder.step, token)
+    assert_close(logits, model(token[None], cache=cache)[0], rtol=1e-4, atol=1e-4)
+    shapes = [re.findall(r"empty_strided_cpu\(\((.*?)\), ", code) for code in codes]
+    return codes, [[tuple(map(int, shape.replace(",", " ").split())) for shape in shapes] for shapes in shapes]
+
+
+@needs_compiler
 def test_compiled_code_writes_down_no_weight_and_no_cache(random_model):
     """What is said of the GPU's kernels is decided above the level of devices, so a CPU's code shows it.
 
@@ -354,14 +422,20 @@ def test_compiled_code_writes_down_no_weight_and_no_cache(random_model):
     larger than the attention's scores.
     """
     model = quantize_(random_model(EVEN, moe=MoEConfig(8, 2)), "int4")
-    torch.compiler.reset()
-    decoder = FastDecoder(model, compile="inductor", max_context=256, by_rows=True)
-    cache = model.make_cache(1, 256)
-    token = torch.tensor([3])
-    logits, code = run_and_get_code(decoder.step, token)
-    assert_close(logits, model(token[None], cache=cache)[0], rtol=1e-4, atol=1e-4)
-    shapes = [shape for part in code for shape in re.findall(r"empty_strided_cpu\(\((.*?)\), ", part)]
-    sizes = [math.prod(map(int, shape.replace(",", " ").split())) for shape in shapes]
+    sizes = [math.prod(shape) for shapes in compiled_step(model, 256)[1] for shape in shapes]
     assert (
         len(sizes) > 10 and max(sizes) == 4 * 256
     )  # H · S; a cache has 2 · 256 · 16, the chosen w1 2 · 96 · 64 weights
+
+
+@needs_compiler
+@pytest.mark.parametrize("bits", [None, "int8", "int4"])
+def test_compiled_code_waits_for_no_norm(random_model, bits):
+    """The products of normalised inputs write down nothing but one number a row: the norm has become part of their loop."""
+    model = random_model(EVEN)
+    if bits:
+        quantize_(model, bits)
+    codes, shapes = compiled_step(model, 256)
+    for rows in ((1, 128), (1, 96), (1, 50)):  # of wqkv, of w1 and w3, of the head
+        ((code, written),) = [both for both in zip(codes, shapes) if rows in both[1]]
+        assert "rsqrt" in code and set(written) - {(1, 4, 8, 2)} == {rows}  # besides the pairs that RoPE has turned
