@@ -82,6 +82,11 @@ def _checked_weights(model: Transformer) -> dict[str, Tensor]:
     """The model's weights in the layout's order; CheckpointError where they are not what its config says."""
     if not isinstance(model, Transformer):
         raise ValueError(f"save({type(model).__name__}): give a minimistral Transformer.")
+    if hasattr(model, "whole"):  # parallel.Part: consistent in itself, and half a model
+        raise CheckpointError(
+            f"the model is one process's part, {model.config.n_heads} of {model.whole.n_heads} heads, and would be written "
+            "as if it were all. Save in one process, the model that `load` gives."
+        )
     state = model.state_dict()
     weights = {}
     for piece in native_pieces(model.config):

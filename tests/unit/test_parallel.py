@@ -259,6 +259,15 @@ def test_dtype_is_the_callers_and_what_one_rank_cannot_load_every_rank_refuses(t
         assert "1.0 MB free" in rank["no room"] and "large" in rank["no room"]
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_part_is_never_saved_as_if_it_were_the_model(tmp_path, name):
+    part = Part(ModelConfig(**SIZES | CASES[name][0]), 0, 2)
+    for layout in ("native", "hub"):
+        with pytest.raises(CheckpointError, match="one process's part, 4 of 8 heads"):
+            save(part, tmp_path / "part", layout=layout)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_published_models_can_be_cut_among_as_many_as_their_key_heads_allow():
     for name in ("mistral-7b-v0.1", "mistral-7b-v0.3", "mixtral-8x7b-v0.1"):
         config = ModelConfig.preset(name)
