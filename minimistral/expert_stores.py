@@ -6,9 +6,11 @@ the system is told to forget its pages again: memory stays bounded, however larg
 
 import contextlib
 import copy
+import glob
 import json
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from minimistral.memory import in_bytes
 Key = tuple[int, int]  # (layer, expert)
 ALIGNED = 256  # every tensor of a record begins at a multiple of this, as GPU kernels like it
 PAGE = 4096  # records in a packed file begin at multiples of this
+ABANDONED = 3600  # seconds in which a file that is being packed has grown, or nobody packs it any more
 SLAB_BYTES = 2**30  # pinned memory is handed out in powers of two: many experts share one piece, so that little is lost
 
 
@@ -200,6 +203,10 @@ def pack(
                     f"{path}: holds other experts than these, or not all. Delete it, or name another file."
                 )
     else:
+        for other in path.parent.glob(f"{glob.escape(path.name)}.part*"):  # of a program that was killed at it
+            with contextlib.suppress(OSError):
+                if time.time() - other.stat().st_mtime > ABANDONED:
+                    other.unlink()
         needed, free = first + size * len(keys), shutil.disk_usage(existing(path)).free
         if free < needed:
             raise CheckpointError(

@@ -198,10 +198,17 @@ def offload(
             module.unpack_()
     if quantize is not None and any(isinstance(module, QuantizedLinear) for module in model.modules()):
         raise ValueError(f"quantize={quantize!r}: the model is quantized already; leave quantize=None.")
+    if quantize == "int4":
+        check_groups(model.config)
 
     def read(key: Key) -> dict[str, Tensor]:
         expert = model.layers[key[0]].feed_forward.experts[key[1]]
-        weights = _quantized({name: tensor.detach() for name, tensor in expert.state_dict().items()}, quantize, device)
+        try:
+            weights = _quantized(
+                {name: tensor.detach() for name, tensor in expert.state_dict().items()}, quantize, device
+            )
+        except NotFinite as error:
+            raise ValueError(f"{_expert_name(key, 'w1, w2 or w3')}: {error}") from None
         expert.to("meta")  # let go at once: two copies of all experts may not fit
         return weights
 

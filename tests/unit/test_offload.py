@@ -1,5 +1,6 @@
 """Offloaded experts: the LRU against a slow list, and the same logits as the plain model however few experts fit."""
 
+import os
 import random
 import shutil
 import subprocess
@@ -244,6 +245,16 @@ def test_what_cannot_be_offloaded_is_told(random_model, folder):
         offload(quantize_(mixture(random_model), "int8"), 10**6, "cpu", quantize="int8")
     with pytest.raises(ValueError, match="quantize='int3'"):
         load_offloaded(folder, 10**6, "cpu", quantize="int3")
+    model = random_model(SIZES | dict(head_dim=6), moe=MoEConfig(2, 1))
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(ValueError, match="n_heads · head_dim = 24"):
+        offload(model, 10**6, "cpu", quantize="int4")  # attention's, which comes last: nothing is changed yet
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    model = mixture(random_model)
+    with torch.no_grad():
+        model.layers[1].feed_forward.experts[2].w3.weight[5, 0] = torch.inf
+    with pytest.raises(ValueError, match=r"layers.1.feed_forward.experts.2.w1, w2 or w3: row 5 holds an infinity"):
+        offload(model, 10**6, "cpu", quantize="int8")
     model = quantize_(mixture(random_model), "int4")
     expected = logits_of(model)
     offload(model, 10**6, "cpu")  # as it is
@@ -320,6 +331,16 @@ def test_a_disk_that_is_too_small_for_packed_experts_is_told_before_they_are_wri
     with pytest.raises(CheckpointError, match=r"experts.bin: needs 0.3 MB, and its disk has 0.0 MB free"):
         load_offloaded(folder, 10**6, "cpu", experts_in=tmp_path / "experts.bin")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_program_left_half_packed_goes_and_what_another_packs_now_stays(folder, tmp_path):
+    dead, alive, other = (tmp_path / name for name in ("it.bin.part12", "it.bin.part13", "that.bin.part14"))
+    for path in (dead, alive, other):
+        path.write_bytes(b"half")
+    for path in (dead, other):
+        os.utime(path, (0, 0))
+    load_offloaded(folder, 10**6, "cpu", experts_in=tmp_path / "it.bin")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["it.bin", alive.name, other.name]
 
 
 def test_places_and_budgets_that_cannot_be(folder, tmp_path):
