@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minimistral.data import bundled_texts
+from minimistral.evaluate import Show
 from minimistral.lab.routing import route
 from minimistral.sources import DOMAINS
 from minimistral.tokenizer import Tokenizer
@@ -24,13 +25,14 @@ SAMPLE = 200_000  # characters of each kind that a list of words is counted from
 PATIENCE = 1200  # seconds for several processes, which read a real model: 93 GB at 0.1 GB/s, from a slow disk
 
 
-def route_all(model: Transformer, rows: Tensor, at_a_time: int = 8) -> Tensor:
+def route_all(model: Transformer, rows: Tensor, at_a_time: int = 8, show: Show = iter) -> Tensor:
     """The experts that rows (B, T) are sent to, (L, B, T, K), the heavier one first; a few texts at a time.
 
     A model with 32,000 possible tokens writes 128 kB of logits for each token that it reads.
     """
     device = model.tok_embeddings.weight.device
-    return torch.cat([route(model, part.to(device))[0].cpu() for part in rows.split(at_a_time)], dim=1)
+    parts = show(rows.split(at_a_time))
+    return torch.cat([route(model, part.to(device))[0].cpu() for part in parts], dim=1)
 
 
 def favourites(first: Tensor, kinds: Tensor, n_kinds: int) -> Tensor:
