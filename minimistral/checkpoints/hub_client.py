@@ -5,7 +5,6 @@ interrupted and compares sizes only (file_download.py, _download_to_tmp_and_move
 """
 
 import hashlib
-import json
 import os
 import re
 import time
@@ -109,30 +108,42 @@ class Hub:
         api = hub_library().HfApi(endpoint=self.endpoint, token=self.token, library_name="minimistral")
 
         def ask() -> Any:
-            try:
-                return api.model_info(repo, revision=revision, files_metadata=True, timeout=self.timeout)
-            except hub_library("errors").HFValidationError as error:
-                raise CheckpointError(f"{repo}: is no hub id: {_line(error)}.") from error
-            except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-                raise CheckpointError(
-                    f"{repo}: {self.endpoint} does not answer as a hub does ({_line(error)})."
-                ) from error
-            except Exception as error:
-                self._raise(error, repo, LIST)
+            return api.model_info(repo, revision=revision, files_metadata=True, timeout=self.timeout)
 
-        info = self._patiently(ask, f"{repo}: {LIST}", tries=min(self.tries, 3))
-        if not isinstance(info.sha, str) or not info.siblings:
+        info = self._patiently(lambda: self._call(ask, repo, LIST), f"{repo}: {LIST}", tries=min(self.tries, 3))
+        names = [s.rfilename for s in info.siblings or ()]
+        if not isinstance(info.sha, str) or not names or not all(isinstance(name, str) for name in names):
             raise CheckpointError(f"{repo}: {self.endpoint} does not answer as a hub does: no commit or no files.")
         files = {s.rfilename: self._remote_file(repo, info.sha, s) for s in info.siblings if "/" not in s.rfilename}
         licences = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
         return Listing(repo, info.sha, files, info.gated, licences[0] if licences else None)
+
+    def _call(self, action: Callable[[], Any], repo: str, what: str) -> Any:
+        """What a function of the library returns; where it cannot make sense of an answer, that was no hub's."""
+        try:
+            return action()
+        except hub_library("errors").HFValidationError as error:
+            raise CheckpointError(f"{repo}: is no hub id: {_line(error)}.") from error
+        except Exception as error:
+            no_sense = isinstance(error, (KeyError, TypeError, AttributeError, ValueError))
+            if no_sense and getattr(error, "response", None) is None:
+                text = f"{repo}: {what}: {self.endpoint} does not answer as a hub does ({_line(error)})."
+                raise CheckpointError(text) from error
+            self._raise(error, repo, what)
 
     def _remote_file(self, repo: str, commit: str, sibling: Any) -> RemoteFile:
         """A file of the list; of a hub-like server that lists names only, what it says when it is asked for the file."""
         name, lfs = sibling.rfilename, sibling.lfs
         size, sha256, git_sha1 = lfs.size if lfs else sibling.size, lfs.sha256 if lfs else None, sibling.blob_id
         if not isinstance(size, int) or not (sha256 or git_sha1):
-            stated = self._patiently(lambda: self._head(repo, commit, name), f"{repo}: {name}")
+            url = hub_library().hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint)
+
+            def ask() -> Any:
+                return hub_library().get_hf_file_metadata(
+                    url, token=self.token, timeout=self.timeout, endpoint=self.endpoint
+                )
+
+            stated = self._patiently(lambda: self._call(ask, repo, name), f"{repo}: {name}")
             size, etag = stated.size, stated.etag or ""
             sha256, git_sha1 = (etag if HASH.fullmatch(etag) and len(etag) == n else None for n in (64, 40))
         if not isinstance(size, int):
@@ -142,15 +153,6 @@ class Hub:
                 f"{repo}: the hub's list of files has no hash of {name}, so it could not be verified."
             )
         return RemoteFile(name, size, sha256, git_sha1)
-
-    def _head(self, repo: str, commit: str, name: str) -> Any:
-        """Size and etag of a file."""
-        library = hub_library()
-        url = library.hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint)
-        try:
-            return library.get_hf_file_metadata(url, token=self.token, timeout=self.timeout, endpoint=self.endpoint)
-        except Exception as error:
-            self._raise(error, repo, name)
 
     def read(self, listing: Listing, file: RemoteFile, start: int = 0, end: int | None = None) -> bytes:
         """Bytes start to end of a file, in memory."""
@@ -290,9 +292,8 @@ class Hub:
             there = "" if where == self.endpoint else ", which the hub refers to,"
             raise TryAgain(f"the connection to {where}{there} failed ({_line(error)})") from error
         if isinstance(error, (http.HTTPError, http.InvalidURL)):
-            raise CheckpointError(
-                f"{repo}: {what}: {where} cannot be asked: {_line(error)}. It is what HF_ENDPOINT or endpoint=… says."
-            ) from error
+            whose = " It is what HF_ENDPOINT or endpoint=… says." if where == self.endpoint else ""
+            raise CheckpointError(f"{repo}: {what}: {where} cannot be asked: {_line(error)}.{whose}") from error
         raise error
 
     def server(self, url: Any) -> str:

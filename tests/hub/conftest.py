@@ -265,7 +265,8 @@ def handler(hub, which):
             if "cut" in fault or "stall" in fault or "length" in fault:
                 self.wfile.flush()
                 self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # a client that was quicker
+                    self.connection.shutdown(socket.SHUT_RDWR)
 
     return Handler
 

@@ -204,6 +204,9 @@ def test_after_a_failure_only_the_rest_is_fetched(server, fetch, tmp_path):
         ("a..b/c", {}, ["is no hub id"]),
         (REPO, {"page": b"<html>log in</html>"}, ["does not answer as a hub does"]),
         (REPO, {"page": b'{"id": 3}'}, ["does not answer as a hub does"]),
+        (REPO, {"page": b"\xff\xfe\xfd"}, ["does not answer as a hub does"]),
+        (REPO, {"page": b'{"id": "a/b", "sha": "0", "siblings": [{"rfilename": 7}]}'}, ["not answer as a hub does"]),
+        (REPO, {"status": 302, "headers": {"Location": "ftp://elsewhere"}}, ["ftp://elsewhere cannot be asked"]),
         (REPO, {"status": 503}, ["its list of files", "answered 503, 3 times in a row"]),
         (REPO, {"hang": 0.4}, ["its list of files", "sent nothing for 0.2 s"]),
     ],
@@ -300,6 +303,8 @@ def test_a_hub_like_server_that_lists_names_only_is_asked_for_each_file(server, 
     server.lists_names_only = True
     server.gated[REPO], server.tokens = "auto", {"hf_mine": {REPO}}
     refused(fetch, "a click on their conditions", token=False)
+    server.faults["resolve"] = [{"status": 302, "headers": {"Location": "http://["}}]
+    refused(fetch, "does not answer as a hub does", token="hf_mine")
     server.faults["resolve"] = [{"status": 503}]
     assert is_right(server, fetch(token="hf_mine"))
     assert {r["token"] for r in server.requests if r["route"] == "cdn"} == {None}
