@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minimistral.apple import has_apple_gpu
+from minimistral.checkpoints.room import check_room
 from minimistral.config import PRESETS, ModelConfig
-from minimistral.doctor import memory_bytes
 from minimistral.generation import read
-from minimistral.memory import in_bytes, weight_bytes
 from minimistral.quantize import KINDS, is_quantized_name, kind_of
 from minimistral.transformer import Transformer
 
@@ -55,9 +54,9 @@ def prepare(name: str, device: str = "auto", dtype: str = "auto", quantize: str 
     dtype = DTYPES.get(usual if dtype == "auto" else dtype)
     if dtype is None:
         raise ValueError(f"that dtype is unknown. Choose from auto, {', '.join(DTYPES)}.")
-    needed, there = weight_bytes(config, dtype, quantize), memory_bytes()
-    if device.type == "cpu" and there and needed > there:
-        raise ValueError(f"{name} needs {in_bytes(needed, 1)} in {dtype}, and this machine has {in_bytes(there, 1)}.")
+    if quantize is not None:
+        kind_of(quantize)  # ValueError for what is none
+    check_room(name, config, device, dtype, quantize)
     with torch.device("meta"):
         model = Transformer(config).to(dtype)
     if quantize is not None:

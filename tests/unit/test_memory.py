@@ -6,6 +6,7 @@ import torch
 from minimistral import CheckpointError, ModelConfig, MoEConfig, Transformer, load, memory, save
 from minimistral.checkpoints import room
 from minimistral.quantize import quantize_
+from minimistral.speed import prepare
 
 GB = 10**9
 SEVEN = ModelConfig.preset("mistral-7b-v0.1")
@@ -101,6 +102,18 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(monkeypatch):
     ):
         with pytest.raises(CheckpointError, match=advice):
             refusal(monkeypatch, int(free), dtype, quantize)
+
+
+def test_bench_asks_before_it_makes_random_weights(monkeypatch):
+    monkeypatch.setattr(room, "available_bytes", lambda device: 11 * GB)
+    for dtype, quantize, said in (
+        ("bfloat16", None, "14.6 GB, 11.0 GB free: try quantize='int8'"),
+        ("auto", None, "29.0 GB"),
+    ):
+        with pytest.raises(CheckpointError, match=f"mistral-7b-v0.1: needs {said}"):
+            prepare("mistral-7b-v0.1", "cpu", dtype, quantize)
+    with pytest.raises(ValueError, match="int3"):
+        prepare("mistral-7b-v0.1", "cpu", quantize="int3")
 
 
 def test_a_mapped_file_that_does_not_fit_is_slow_and_not_fatal(monkeypatch):
