@@ -325,6 +325,18 @@ def test_what_does_not_fit_is_said_before_anything_is_read(folder, monkeypatch):
     assert loaded(None) is not None  # a system that does not say
 
 
+def test_a_gpu_and_its_host_have_each_their_room(monkeypatch):
+    gpu, gb = torch.device("cuda", 1), 10**9
+    monkeypatch.setattr(module, "available_bytes", lambda place: 24 * gb if place == gpu else 30 * gb)
+    module._check_room(Path("m"), gpu, stored=30 * gb, slots=20 * gb, others=4 * gb)
+    with pytest.raises(CheckpointError, match=r"31.0 GB on the device cpu \(31.0 GB for all experts\), 30.0 GB free"):
+        module._check_room(Path("m"), gpu, stored=31 * gb, slots=20 * gb, others=4 * gb)
+    with pytest.raises(
+        CheckpointError, match=r"25.0 GB on the device cuda:1 \(20.0 GB for the experts in use, 5.0 GB for"
+    ):
+        module._check_room(Path("m"), gpu, stored=30 * gb, slots=20 * gb, others=5 * gb)
+
+
 def test_a_disk_that_is_too_small_for_packed_experts_is_told_before_they_are_written(folder, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
