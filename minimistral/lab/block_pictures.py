@@ -104,7 +104,7 @@ def draw_gate(gates: Sequence[float] = (2.0, -3.0), up: float = 3.0) -> Picture:
         left.text(2.2, 3.1, "ReLU (dotted)", ha="right", color=theme.GREY)
         left.text(-4.9, -0.75, "silu", color=theme.INK)
         left.set(xlabel="gate, a number of w1 x", ylabel="curve(gate)", ylim=(-1, 4.2), title="The curve")
-        right.set(xlabel="up, a number of w3 x", ylabel="silu(gate) · up", title="The gate is the slope")
+        right.set(xlabel="up, a number of w3 x", ylabel="silu(gate) · up", title="silu(gate) is the slope")
         for gate, slope, colour in zip(gates, opened, (theme.BLUE, theme.ORANGE)):
             left.plot(gate, slope, "o", color=colour)
             left.annotate(
@@ -124,7 +124,9 @@ def draw_gate(gates: Sequence[float] = (2.0, -3.0), up: float = 3.0) -> Picture:
             f"silu({gate:g}) is {slope:.2f}, so up {up:g} becomes {slope * up:.2f}"
             for gate, slope in zip(gates, opened)
         )
-        return show(figure, f"Left: silu, a soft ReLU. Right: the gate is the slope of a line through 0. {found}.")
+        return show(
+            figure, f"Left: silu, a soft ReLU. Right: silu of the gate is the slope of a line through 0. {found}."
+        )
 
 
 def draw_weights(block: nn.Module) -> Picture:
@@ -137,8 +139,8 @@ def draw_weights(block: nn.Module) -> Picture:
     with theme.figure(size=(6.6, 2.9)) as (figure, axes):
         start, shares = 0.0, []
         for names, title, colour in (
-            (attention, "attention", theme.BLUE),
-            (feed_forward, "feed-forward", theme.ORANGE),
+            (attention, "attention", theme.SKY),
+            (feed_forward, "feed-forward", theme.AMBER),
         ):
             top, widest = 0.0, max(sizes[name][0] for name in names)
             for name in names:
@@ -148,7 +150,7 @@ def draw_weights(block: nn.Module) -> Picture:
                 axes.text(start + width + 0.2 * gap, top - height / 2, words, va="center", fontsize=10)
                 top -= height + 0.35 * gap
             shares.append(sum(sizes[name][0] * sizes[name][1] for name in names) / total)
-            axes.text(start, 0.4 * gap, f"{title}: {100 * shares[-1]:.0f} %", color=colour)
+            axes.text(start, 0.4 * gap, f"{title}: {100 * shares[-1]:.0f} %")
             start += widest + 10.5 * gap
         axes.set(xlim=(-0.2 * gap, start), aspect="equal")
         axes.autoscale_view(scalex=False)

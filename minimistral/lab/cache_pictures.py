@@ -89,14 +89,14 @@ def draw_chunk(first: int, n_new: int, window: int) -> Picture:
                     colour = theme.ORANGE if over else theme.WINDOW
                     axes.barh(row, 0.86, left=key - 0.43, height=0.8, color=colour, alpha=0.55, ec=theme.GREY)
                     axes.text(key, row, f"{key}", ha="center", va="center")
-            axes.text(keys[0] - 0.75, row, f"token {query} looks at", ha="right", va="center")
+            axes.text(int(keys[0]) - 0.75, row, f"token {query} looks at", ha="right", va="center")
         for key in lost:
             axes.text(key, n_new - 0.35, f"gone: {key + window}\ntakes slot {key % window}", ha="center", va="top",
                       color=theme.ORANGE, fontsize=9)  # fmt: skip
         axes.axvline(first - 0.5, color=theme.INK, lw=1.2, ls="--")
         axes.text(first - 0.6, -0.6, "past: in the buffer", ha="right", va="bottom")
         axes.text(first - 0.4, -0.6, "the chunk itself", ha="left", va="bottom")
-        axes.set(xlim=(keys[0] - 2.6, keys[-1] + 0.6), ylim=(n_new + 0.35, -1.0), xticks=[], yticks=[])
+        axes.set(xlim=(int(keys[0]) - 2.6, int(keys[-1]) + 0.6), ylim=(n_new + 0.35, -1.0), xticks=[], yticks=[])
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.set_title("Orange: needed, and overwritten if the chunk is written first")
         return show(

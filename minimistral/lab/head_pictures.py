@@ -51,7 +51,7 @@ def _head(axes, middle: float, row: float, name: str, head_dim: int, colour: str
 
 
 def draw_reading_and_writing(n_prompt: int, n_new: int) -> Picture:
-    """A square a score: the prompt's in one pass, then one row a step; and how many scores each key that is read serves."""
+    """A box a score: the prompt's in one pass, then one row a step; and how many scores each key that is read serves."""
     seen = window_mask(n_prompt + n_new, None)
     scores, steps = int(seen[:n_prompt].sum()), seen[n_prompt:].sum(1).tolist()
     with theme.figure(size=(7.2, 2.8)) as (figure, axes):
@@ -64,7 +64,7 @@ def draw_reading_and_writing(n_prompt: int, n_new: int) -> Picture:
                     word = f"a step: reads {len(keys)} keys for {len(keys)} scores, 1 a key"
                     axes.text(n_prompt + n_new, at, word, va="center", color=colour)
         middle = (n_prompt - 1) / 2
-        word = f"reading, one pass: reads {n_prompt} keys\nfor {scores} scores, {scores / n_prompt:g} a key"
+        word = f"reading, one pass: reads {n_prompt} keys\nfor {scores} scores, {scores / n_prompt:g} a key on average"
         axes.text(n_prompt + n_new, middle, word, va="center", color=theme.BLUE)
         axes.set(xlim=(-0.7, n_prompt + n_new + 8.5), ylim=(n_prompt + 1.1 * n_new + 0.2, -0.7))
         axes.set(xticks=range(n_prompt + n_new), yticks=[], ylabel="query tokens")

@@ -37,10 +37,12 @@ def draw_turn(pair: tuple[float, float] = (2.0, 1.0), angle: float = 0.5) -> Pic
         _hand(right, corner, tip, theme.PINK)
         _hand(right, (0, 0), tip, theme.INK)
         right.text(1.05 * a, b, f"({a:g}, {b:g})", color=theme.GREY, va="center")
-        right.text(corner[0] + 0.12, corner[1] - 0.1, f"{a:g} × blue", color=theme.BLUE, va="top")
-        right.text((corner[0] + tip[0]) / 2 + 0.12, (corner[1] + tip[1]) / 2, f"{b:g} × pink", color=theme.PINK)
+        right.text(corner[0] + 0.12, corner[1] - 0.1, f"{a:g} × (cos a, sin a)", color=theme.BLUE, va="top")
+        right.text(
+            (corner[0] + tip[0]) / 2 + 0.12, (corner[1] + tip[1]) / 2, f"{b:g} × (−sin a, cos a)", color=theme.PINK
+        )
         right.text(tip[0] - 0.1, tip[1] + 0.1, _pair(tip), ha="right", va="bottom")
-        right.set(xlim=(-0.6, 1.53 * reach), ylim=(-0.2, 1.2 * reach), title=f"the pair ({a:g}, {b:g}), made of them")
+        right.set(xlim=(-0.3, 1.83 * reach), ylim=(-0.2, 1.2 * reach), title=f"the pair ({a:g}, {b:g}), made of them")
         for axes in (left, right):
             axes.set_aspect("equal")
             axes.set_axis_off()
@@ -85,8 +87,8 @@ def draw_score_tables(tables: dict[str, Tensor], starts: Sequence[int]) -> Pictu
                     axes.text(n, m, f"{score:.0f}".replace("-", "−"), ha="center", va="center")
             axes.set_xticks(range(table.shape[1]), [f"+{n}" for n in range(table.shape[1])])
             axes.set_yticks(range(table.shape[0]), [f"+{m}" for m in range(table.shape[0])])
-            axes.set(title=title, xlabel=f"position of the key, from {start:,}")
-            axes.set_ylabel(f"of the query, from {start:,}")
+            axes.set(title=title, xlabel=f"key's position, from {start:,}")
+            axes.set_ylabel(f"query's position, from {start:,}")
         apart = max(float((table - next(iter(tables.values()))).abs().max()) for table in tables.values())
         same = "the same table" if apart < 1e-6 else f"tables up to {apart:.2g} apart"
         uneven = max(float((table[1:, 1:] - table[:-1, :-1]).abs().max()) for table in tables.values())

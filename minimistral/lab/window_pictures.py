@@ -20,7 +20,7 @@ def draw_two_comparisons(n_tokens: int, window: int) -> Picture:
     )
     with theme.figure(1, 3, size=(7.2, 2.9)) as (figure, axes):
         for ax, (holds, title) in zip(axes, panels):
-            ax.imshow(holds, cmap=theme.two_colours(theme.PAPER, theme.WINDOW), vmin=0, vmax=1)
+            ax.imshow(holds.numpy(), cmap=theme.two_colours(theme.PAPER, theme.WINDOW), vmin=0, vmax=1)
             for row, column in torch.cartesian_prod(places, places).tolist():
                 word = str(int(back[row, column])).replace("-", "−")
                 colour = theme.INK if holds[row, column] else theme.GREY
@@ -75,7 +75,7 @@ def draw_hops(recall: Tensor, n_layers: int, window: int, guess: float) -> Pictu
     inside = window_mask(len(recall), window).double().matrix_power(n_layers)[-1].flip(0) > 0  # (T,), by distance
     with theme.figure(size=(7.2, 2.9)) as (figure, axes):
         colours = [theme.TRAINED if reached else theme.GREY for reached in inside.tolist()]
-        axes.bar(range(len(recall)), recall, width=0.7, color=colours)
+        axes.bar(range(len(recall)), recall.tolist(), width=0.7, color=colours)
         axes.axhline(guess, color=theme.INK, lw=1, ls=":")
         axes.text(reach + 0.5, guess + 0.03, f"a guess: {guess:g}", va="bottom")
         for hop in range(n_layers):
@@ -104,7 +104,7 @@ def draw_slots_and_masks(window: int, query: int) -> Picture:
     rows = {f"a buffer of {window} slots holds": (held, theme.GREEN)}
     for keys in (window, window + 1):
         asked = window_mask(query + 1, keys)[-1].nonzero()[:, 0].tolist()
-        rows[f"a mask of {keys} keys lets see"] = (asked, theme.BLUE)
+        rows[f"a mask of {keys} keys allows"] = (asked, theme.BLUE)
     gone = sorted(set(asked) - set(held))
     with theme.figure(size=(7.2, 2.1)) as (figure, axes):
         for row, (name, (tokens, colour)) in enumerate(rows.items()):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from minimistral.lab.length_pictures import retrieval_picture, text_picture
 from minimistral.lab.lengths import bits_by_position, forward, ntk_theta, sinusoids, text_config, with_window
 from minimistral.lab.retrieval import (
     ASK,
@@ -14,6 +15,7 @@ from minimistral.lab.retrieval import (
     found_by_distance,
     retrieval_config,
 )
+from minimistral.lab.stored_results import stored
 from minimistral.transformer import Transformer
 
 
@@ -100,3 +102,14 @@ def test_an_untrained_model_guesses():
     torch.manual_seed(1)
     [share] = found_by_distance(Transformer(retrieval_config()), 40, [1, 40], n_texts=64)
     assert share < 0.3
+
+
+def test_the_pictures_of_stored_runs_say_their_means():
+    runs, lengths = stored("rope_retrieval")["runs"], stored("rope_lengths")["runs"]
+    far = [torch.tensor([run["NTK"][when][-1] for run in runs]).mean() for when in (0, 1)]
+    assert f"NTK {far[0]:.2f} and {far[1]:.2f};" in retrieval_picture().alt
+    first, last, tuned = (
+        torch.tensor([run["x4"]["unchanged"][when][band] for run in lengths]).mean()
+        for when, band in ((0, "32-64"), (0, "128-256"), (1, "128-256"))
+    )
+    assert f"unchanged {first:.2f} to {last:.2f}, then {tuned:.2f};" in text_picture().alt
