@@ -189,7 +189,7 @@ def pack(
 ) -> dict[Key, list[Range]]:
     """Write experts into a file, each in one run of bytes, and return where; a file that is there already is taken.
 
-    about: what the file was made of, kept at its beginning. ValueError where it was made of something else.
+    about: what the file was made of, kept at its beginning. CheckpointError where it was made of something else.
     """
     keys = list(keys)
     size = -(-record.nbytes // PAGE) * PAGE
@@ -199,7 +199,7 @@ def pack(
     if path.exists():
         with naming(path), path.open("rb") as file:
             if file.read(len(start)) != start or path.stat().st_size != first + size * len(keys):
-                raise ValueError(
+                raise CheckpointError(
                     f"{path}: holds other experts than these, or not all. Delete it, or name another file."
                 )
     else:

@@ -199,8 +199,9 @@ def test_a_file_of_other_experts_is_refused_and_a_broken_write_leaves_none(rando
     file = tmp_path / "experts.bin"
     load_offloaded(folder, 10**6, "cpu", "int8", file)
     for changed in (dict(quantize="int4"), dict(dtype="bfloat16", quantize="int8")):
-        with pytest.raises(ValueError, match="Delete it"):
+        with pytest.raises(CheckpointError, match="Delete it") as said:
             load_offloaded(folder, 10**6, "cpu", experts_in=file, **changed)
+        assert str(said.value).count("experts.bin") == 1
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(ValueError, match="Delete it"):
         load_offloaded(folder, 10**6, "cpu", "int8", file)
