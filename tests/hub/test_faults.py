@@ -330,7 +330,7 @@ def test_a_token_that_cannot_be_had(server, fetch, tmp_path):
     refused(fetch, "no token found", "hf auth login", token=True)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "token").mkdir()
-    refused(fetch, "cannot be had", "Is a directory", "HF_TOKEN")
+    refused(fetch, "cannot be had", "hf auth login", "HF_TOKEN")
     assert not server.requests
 
 
