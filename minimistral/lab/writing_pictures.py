@@ -72,7 +72,7 @@ def draw_columns(logits: Tensor, tokenizer: Tokenizer, ids: list[int], rows: int
             name = _name(tokenizer, token) if tokenizer.decode([token]) else "(start)"
             axes.text(at, 0.9, _plain(name), ha="center", va="center", fontsize=10.5, color=theme.INK)
             axes.text(at, 0.35, "↓", ha="center", va="center", color=colour)
-            axes.add_patch(_column(at, rows, colour))
+            axes.add_patch(_column(at, rows, colour, 3 if is_last else 1))
             for row, piece in enumerate(best):
                 axes.text(
                     at,
@@ -110,7 +110,7 @@ def _plain(words: str) -> str:
     return words.replace("$", r"\$")
 
 
-def _column(at: int, rows: int, colour: str):
+def _column(at: int, rows: int, colour: str, width: float):
     from matplotlib.patches import Rectangle
 
-    return Rectangle((at - 0.45, -rows - 0.5), 0.9, rows + 0.6, facecolor="none", edgecolor=colour, lw=1.5)
+    return Rectangle((at - 0.45, -rows - 0.5), 0.9, rows + 0.6, facecolor="none", edgecolor=colour, lw=width)
