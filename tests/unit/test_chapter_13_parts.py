@@ -13,7 +13,7 @@ import nbformat
 import pytest
 import torch
 
-from minimistral import ModelConfig, MoEConfig, Transformer, generate, load, save
+from minimistral import ModelConfig, MoEConfig, Transformer, generate, load, save, writer
 from minimistral.lab import RoutingMap, real_mixture, rungs
 from minimistral.lab.mixture_pictures import draw_batch, draw_missed, draw_neighbours, draw_slots, trace_slots
 from minimistral.lab.routing import text_rows
@@ -93,6 +93,22 @@ def test_its_cells_run_on_a_whole_model(fake, monkeypatch, planned):
         assert EXPERTS / 4 < cache.nbytes <= EXPERTS / 2 and cache.hits > 0 < cache.misses
         assert (rung.folder / "experts-int4.bin").exists() == (planned.offload == "disk")
         assert names["seen"].shape == (2, 5)  # first and last layer
+
+
+def test_its_cells_run_where_the_step_is_that_of_a_gpu(fake, monkeypatch):
+    """Which joins the weights of a layer's experts: routes, hooks and losses of the cells after it are those of the plain model."""
+    monkeypatch.setattr(rungs, "plan", lambda *_: replace(CPU, tokens_per_second=1e4))
+    plain = run_cells(fake, "5d", SLOW)[0]
+    monkeypatch.setattr(writer, "_on_gpu", lambda model: True)
+    monkeypatch.setattr(writer, "why_not_compiled", lambda *_: "no compiler")
+    said = run_cells(fake, "4 Play", SLOW)[1]
+    assert "so it is slower: no compiler" in said
+    monkeypatch.setattr(writer, "why_not_compiled", lambda *_: None)
+    names, said = run_cells(fake, "5d", SLOW)
+    assert names["writer"].is_fast and re.search(r"\d+% of the bound, 10000\.0", said)
+    assert torch.equal(names["ids"], plain["ids"]) and names["new_ids"] == plain["new_ids"]
+    for measured in ("whole", "one_free", "alone", "lost"):
+        torch.testing.assert_close(names[measured], plain[measured])
 
 
 def test_its_cells_run_on_one_layer(part):
