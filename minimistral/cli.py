@@ -90,7 +90,9 @@ def doctor() -> None:
 @app.command()
 @for_people
 def plan(
-    model: Annotated[str, typer.Argument(help="A preset's name, or a folder with a checkpoint.")] = "mistral-7b-v0.1",
+    model: Annotated[
+        str, typer.Argument(help="A published model's name, or a folder with a checkpoint.")
+    ] = "mistral-7b-v0.1",
     context: Annotated[int, typer.Option(help="Tokens that the cache must hold.")] = 4096,
 ) -> None:
     """How a model would run on this machine: on what, in how many bits, and how fast at most."""

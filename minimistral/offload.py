@@ -191,6 +191,8 @@ def offload(
     first, so that no device ever holds it whole. The logits are those of the plain model. ValueError for a model without
     experts, and for a budget that no expert fits.
     """
+    if not isinstance(model, Transformer):
+        raise ValueError(f"offload({type(model).__name__}): give a minimistral Transformer.")
     experts = _experts_of(model.config)
     device = _device(device)
     for module in model.modules():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from minimistral.checkpoints.known_models import known_model
 from minimistral.checkpoints.place import BUNDLED
 from minimistral.config import PRESETS, ModelConfig
 from minimistral.machine import Gpu, Machine
@@ -66,7 +67,9 @@ class Plan:
 
 
 def plan(model: str | os.PathLike | ModelConfig, machine: Machine | None = None, context: int = CONTEXT) -> Plan:
-    """The best way to run `model` (a preset's name, a checkpoint's folder or a config) on `machine` (default: this one).
+    """The best way to run `model` on `machine` (default: this one).
+
+    model: a preset's name or a published model's, ours or the hub's; a checkpoint's folder; or a config.
 
     On GPUs: 16 bits on one, 16 bits over several, 8 bits on one, 8 bits over several, 4 bits, and for a mixture 4 bits
     with its experts outside. On a CPU: 8 bits, 4 bits, and for a mixture experts from disk. Where nothing fits: as many
@@ -284,6 +287,8 @@ def _config(model: str | os.PathLike | ModelConfig) -> ModelConfig:
         from minimistral.checkpoints.folder import find_checkpoint
 
         return find_checkpoint(Path(model).expanduser()).config_file.config
+    if isinstance(model, str) and (known := known_model(model)):
+        return ModelConfig.preset(known.preset)
     raise ValueError(f"model={model!r}: give a checkpoint's folder, a ModelConfig, or one of {', '.join(PRESETS)}.")
 
 
@@ -333,7 +338,7 @@ def _device_of(here: Machine, gpu: Gpu) -> str:
 
 
 def _is_folder(model: object) -> bool:
-    return isinstance(model, (str, os.PathLike)) and model not in PRESETS and Path(model).expanduser().is_dir()
+    return isinstance(model, (str, os.PathLike)) and model not in PRESETS and os.path.isdir(os.path.expanduser(model))
 
 
 def _idle_share(config: ModelConfig) -> float:

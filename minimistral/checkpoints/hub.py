@@ -124,6 +124,8 @@ def in_cache(repo: str) -> Path | None:
 def place_of(repo: str, to: str | os.PathLike | None = None, layers: int | Sequence[int] | None = None) -> Path:
     """Where a model goes: `to`, or a folder of its own among Hugging Face's."""
     if to is not None:
+        if not isinstance(to, (str, os.PathLike)):
+            raise ValueError(f"to={to!r}: give the folder to make, or None for one among Hugging Face's own.")
         return Path(os.path.realpath(os.path.expanduser(to)))
     name = repo.replace("/", "--") + ("" if layers is None else "--part")
     return Path(hub_library("constants").HF_HOME).expanduser() / "minimistral" / name

@@ -71,11 +71,13 @@ def known_model(name: str) -> KnownModel | None:
 
 
 def repo_of(name: str) -> str:
-    """The hub id meant: that of a known model, or the id itself; CheckpointError for what is neither.
+    """The hub id meant: that of a known model, or the id itself; CheckpointError for what is neither, ValueError for no text.
 
     >>> repo_of("mistral-7b-v0.1")
     'mistralai/Mistral-7B-v0.1'
     """
+    if not isinstance(name, str):
+        raise ValueError(f"model={name!r}: give a hub id such as 'org/model', or one of {', '.join(KNOWN_MODELS)}.")
     if model := known_model(name):
         return model.repo
     if name.count("/") == 1 and all(name.split("/")):

@@ -40,6 +40,10 @@ def save(
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r}: choose {' or '.join(map(repr, LAYOUTS))}.")
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"path={path!r}: give the folder to make.")
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        raise ValueError(f"tokenizer={tokenizer!r:.80}: give a minimistral Tokenizer, or None to write none.")
     most = parse_size(max_shard_size)
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     weights = _checked_weights(model)

@@ -117,6 +117,15 @@ def test_disk_and_memory(look, monkeypatch):
     assert found(result, "memory").is_fine is None and "quantize='int8'" in found(result, "memory").found
 
 
+def test_what_lies_in_hugging_faces_cache_is_said(server, at_home, client, look):
+    from huggingface_hub import snapshot_download
+
+    cached = snapshot_download(REPO, endpoint=server.endpoint, ignore_patterns=["consolidated*"])
+    result = preflight(REPO, hub=client())
+    assert found(result, "cache").found.startswith(f"{cached} has it already") and result.is_ready
+    assert "cache" not in {finding.what for finding in look().findings}  # another copy is asked for
+
+
 def test_a_place_that_is_taken(look, tmp_path):
     (tmp_path / "it").mkdir()
     (tmp_path / "it" / "notes.txt").touch()
@@ -133,6 +142,11 @@ def test_the_known_models():
         for name, model in KNOWN_MODELS.items()
     )
     assert repo_of("some/model") == "some/model"
+    for no_text in (None, 3, b"some/model", ["some/model"]):
+        with pytest.raises(ValueError, match="give a hub id"):
+            download(no_text)
+    with pytest.raises(ValueError, match="to=3: give the folder"):
+        download("some/model", to=3)
 
 
 # The command

@@ -125,6 +125,11 @@ def test_a_quantized_or_altered_model_is_refused_with_the_reason(tmp_path, chang
 def test_arguments_that_mean_nothing_are_refused(tmp_path, bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))}="):
         save(random_model(), tmp_path / "saved", **bad)
+    for path in (None, 3, b"saved", ["saved"], True):
+        with pytest.raises(ValueError, match="path=.*give the folder"):
+            save(random_model(), path)
+    with pytest.raises(ValueError, match="give a minimistral Tokenizer"):
+        save(random_model(), tmp_path / "saved", tokenizer="tokenizer.model")
     with pytest.raises(ValueError, match="give a minimistral Transformer"):
         save(nn.Linear(2, 2), tmp_path / "saved")
     with torch.device("meta"), pytest.raises(CheckpointError, match="meta"):

@@ -240,6 +240,8 @@ def test_several_ranges_make_one_record(tmp_path):
 def test_what_cannot_be_offloaded_is_told(random_model, folder):
     with pytest.raises(ValueError, match="dense"):
         offload(random_model(SIZES), 10**6, "cpu")
+    with pytest.raises(ValueError, match="give a minimistral Transformer"):
+        offload("tiny-mixtral", 10**6)
     with pytest.raises(ValueError, match=f"an expert has {expert_bytes():,} bytes"):
         offload(mixture(random_model), expert_bytes() - 1, "cpu")
     with pytest.raises(ValueError, match="quantized already"):

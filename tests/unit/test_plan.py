@@ -121,7 +121,17 @@ def test_a_folder_that_is_there_needs_no_disk(tmp_path):
     assert found.layers is None and found.device == "cpu"
 
 
-@pytest.mark.parametrize("model", ["mistral-8b", 7, None])
+def test_a_published_model_is_planned_by_any_of_its_names():
+    here = a_machine(16)
+    assert (
+        plan("mistral-7b-instruct-v0.2", here)
+        == plan("mistralai/Mistral-7B-Instruct-v0.2", here)
+        == plan("mistral-7b-v0.2", here)
+    )
+    assert plan("mistralai/Mixtral-8x7B-Instruct-v0.1", here) == plan(MIXTURE, here)
+
+
+@pytest.mark.parametrize("model", ["mistral-8b", 7, None, "x" * 300, "a\0b", b"mistral"])
 def test_an_unknown_model_is_named(model):
     with pytest.raises(ValueError, match="mixtral-8x7b-v0.1"):
         plan(model, a_machine(8))
