@@ -103,8 +103,8 @@ def draw_stream(model: nn.Module, tokens: Tensor) -> Picture:
             middle - 0.3, -0.55, f"stream\n{wide} all along", ha="center", va="top", fontsize=10.5, color=theme.PINK
         )
         for side, words, colour in (
-            ("right", f"attention\n{attention:,} a layer", theme.SKY),
-            ("left", f"feed-forward\n{forward:,} a layer", theme.AMBER),
+            ("right", f"left: attention\n{attention:,} weights a layer", theme.SKY),
+            ("left", f"right: feed-forward\n{forward:,} weights a layer", theme.AMBER),
         ):
             x = middle + {"right": -0.2, "left": 0.2}[side]
             axes.text(x, 1.6, words, ha=side, fontsize=10, bbox=dict(facecolor=colour, edgecolor="none", pad=3))
