@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minimistral.checkpoints.errors import CheckpointError
 from minimistral.checkpoints.filling import existing
-from minimistral.checkpoints.hub import SPARE, Order, is_here, make_order, place_of, refuse_place
+from minimistral.checkpoints.hub import SPARE, Order, in_cache, is_here, make_order, place_of, refuse_place
 from minimistral.checkpoints.hub_client import Hub, Listing, RemoteFile
 from minimistral.checkpoints.known_models import KnownModel, known_model, repo_of
 from minimistral.doctor import Finding
@@ -64,6 +64,8 @@ def preflight(
     if is_here(target, repo, layers):
         return Preflight(repo, target, (Finding("place", f"{target}: is here already", True),), True, 0, 0.0)
     findings = [_place(target, repo, layers)]
+    if to is None and (cached := in_cache(repo)) is not None:
+        findings.append(Finding("cache", f"{cached} has it already: load and the chapters take it from there", None))
     started = time.perf_counter()
     try:
         listing = hub.listing(repo, revision)
