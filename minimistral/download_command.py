@@ -50,7 +50,7 @@ def get(
     say: Callable[..., None],
 ) -> str:
     """Checks, asks, downloads; the line that says what can be done with it. ValueError where something is missing."""
-    checked = preflight(model, to, layers, hub=Hub(tries=3, say=say))
+    checked = preflight(model, to, layers, hub=Hub(say=say))
     for finding in checked.findings:
         show(finding)
     if not checked.is_ready:

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minimistral.checkpoints.errors import CheckpointError
@@ -58,7 +58,8 @@ def preflight(
 
     Fetches the list of files, of a part its headers too, and up to 16 MB that measure the speed; writes nothing.
     """
-    hub = hub or Hub(endpoint=endpoint, token=token, tries=3)
+    hub = hub or Hub(endpoint=endpoint, token=token)
+    hub = replace(hub, tries=min(hub.tries, 3), longest_wait=30.0)  # a look should not take minutes
     repo, known = repo_of(model), known_model(model)
     target = place_of(repo, to, layers)
     if is_here(target, repo, layers):

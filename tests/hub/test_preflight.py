@@ -99,6 +99,7 @@ def test_a_token_that_cannot_be_sent_is_told_once_and_nobody_is_asked(server, lo
         ("list", {"status": 503}, "answered 503"),
         ("list", {"hang": 0.5}, "sent nothing for 0.2 s"),
         ("cdn", {"status": 500}, "answered 500"),
+        ("list", {"status": 429, "headers": {"RateLimit": '"api";r=0;t=287'}}, "asks to wait 287 s. Run the same"),
     ],
 )
 def test_a_hub_that_does_not_answer(server, look, route, fault, text):
