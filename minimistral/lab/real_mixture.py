@@ -115,7 +115,9 @@ def in_processes(n: int, folder: Path, prompt: str, options: Sequence[str] = ())
                 f"all the time they need, and show how far they are: torchrun {' '.join(command[4:8])} {folder} …"
             ) from None
     if torchrun.returncode:
-        raise RuntimeError(f"torchrun ended with {torchrun.returncode}:\n{said[-2000:]}")
+        # github.com/pytorch/pytorch/issues/139990
+        where = " (torch for Windows has none that works; in WSL, Windows' Linux, it does)" if os.name == "nt" else ""
+        raise RuntimeError(f"torchrun ended with {torchrun.returncode}{where}:\n{said[-2000:]}")
     return written
 
 
