@@ -17,7 +17,7 @@ MEANING = {
     "n_kv_heads": ("G", "key/value heads"),
     "window_size": ("W", "keys a query sees (no weights)"),
     "context_len": ("", "tokens in training (no weights)"),
-    "vocab_size": ("V", "words of the vocabulary"),
+    "vocab_size": ("V", "pieces in the vocabulary"),
 }
 NAMES = {
     "feed_forward": "feed-forward", "attention": "attention", "tok_embeddings": "embeddings",
