@@ -7,13 +7,14 @@ import pytest
 from minimistral.lab.counted import counted
 from minimistral.lab.live_curve import describe as describe_curve
 from minimistral.lab.overview import ChapterProgress, Overview
-from minimistral.lab.tools import block_xray, buffer_player, heads, odometer, receptive_field
+from minimistral.lab.tools import block_xray, buffer_player, heads, odometer, receptive_field, routing_map
 from minimistral.lab.tools.chat import Said
+from minimistral.lab.tools.routing_map import Routed
 from minimistral.lab.tools.tokenizer_lens import TokenizerLens
 from minimistral.lab.tools.tokenizer_lens import describe as describe_text
 
-NOUNS = "head token layer slot byte step hint try prediction dial piece position expert"
-SEVERAL = re.compile(rf"\b1 (?:(?:query|key/value|new) )?(?:{'|'.join(NOUNS.split())})s\b")
+NOUNS = "head token layer slot byte step hint try prediction dial piece position expert pair"
+SEVERAL = re.compile(rf"\b1 (?:(?:query|key/value|new|different) )?(?:{'|'.join(NOUNS.split())})s\b")
 
 
 def of(tool, **controls) -> str:
@@ -32,6 +33,7 @@ SENTENCES = {
     "one dial": lambda: of(odometer, position=9_000, head_dim=8),
     "one byte": lambda: describe_text("a"),
     "one byte of a sign": lambda: describe_text("é"),
+    "one layer of a mixture": lambda: routing_map.sentence([Routed("a", [[2, 7]], [[0.6, 0.4]])], 1, 1),
     "a token said": lambda: Said(text="a", n_tokens=1, position=1, n_slots=1).describe(),
     "a step": lambda: describe_curve([{"loss": 1.0}]),
     "a try": lambda: repr(Overview([ChapterProgress("05", 1, 4, 1, 1, 1, 1, 6, None)])),

@@ -42,8 +42,8 @@ function sentence(state, found) {
   const used = new Set(found.flatMap((other) => other.experts[state.layer - 1])).size;
   const pairs = new Set(one.experts.map((pair) => [...pair].sort().join())).size;
   return `Layer ${state.layer}: token ${token} of ${found.length}, “${one.piece}”, goes to expert ${first} ` +
-    `(weight ${heavy.toFixed(2)}) and expert ${second} (${light.toFixed(2)}). Over the ${one.experts.length} layers it ` +
-    `has ${pairs} different ${pairs > 1 ? "pairs" : "pair"}. This text uses ${used} of 8 experts in layer ${state.layer}.`;
+    `(weight ${heavy.toFixed(2)}) and expert ${second} (${light.toFixed(2)}). Over the ${counted(one.experts.length, "layer")} it ` +
+    `has ${counted(pairs, "different pair")}. This text uses ${used} of 8 experts in layer ${state.layer}.`;
 }
 
 function render({ model, el }) {

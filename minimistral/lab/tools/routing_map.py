@@ -6,6 +6,7 @@ from functools import cache, lru_cache, partial
 
 import torch
 
+from minimistral.lab.counted import counted
 from minimistral.lab.reach import one_thread
 from minimistral.lab.routing import route
 from minimistral.lab.tools.browser_tool import BrowserTool
@@ -75,10 +76,11 @@ def sentence(found: Sequence[Routed], layer: int, token: int) -> str:
     experts, weights = chosen.experts[layer - 1], chosen.weights[layer - 1]
     used = len({e for one in found for e in one.experts[layer - 1]})
     pairs = len({tuple(sorted(one)) for one in chosen.experts})
+    layers = counted(len(chosen.experts), "layer")
     return (
         f"Layer {layer}: token {min(token, len(found))} of {len(found)}, “{chosen.piece}”, goes to expert {experts[0]} "
-        f"(weight {weights[0]:.2f}) and expert {experts[1]} ({weights[1]:.2f}). Over the {len(chosen.experts)} layers it "
-        f"has {pairs} different {'pairs' if pairs > 1 else 'pair'}. This text uses {used} of 8 experts in layer {layer}."
+        f"(weight {weights[0]:.2f}) and expert {experts[1]} ({weights[1]:.2f}). Over the {layers} it "
+        f"has {counted(pairs, 'different pair')}. This text uses {used} of 8 experts in layer {layer}."
     )
 
 
