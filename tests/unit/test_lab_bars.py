@@ -41,3 +41,10 @@ def test_the_book_leaves_out_what_a_bar_left_behind(monkeypatch):
     ]
     said = nbformat.v4.new_output("stream", text="done")
     assert [is_bar(output) for output in (*shown, said)] == [True, True, False, False]
+
+
+def test_chapters_take_this_bar_and_keep_none_of_it():
+    for path in sorted((Path(__file__).parents[2] / "chapters").glob("*.ipynb")):
+        text = path.read_text(encoding="utf-8")
+        assert "import tqdm" not in text, f"{path.name}: take progress_bar from minimistral.lab"
+        assert "0%|" not in text, f"{path.name}: a bar was stored; run the notebook again"
