@@ -153,7 +153,7 @@ def test_chapter_12_with_v03_as_its_folders_have_it(tmp_path, monkeypatch, capsy
     assert n_files == (shards or 1) and "291 tensors in all files" in said and names["is_whole"]
     assert sum(entry.n_bytes for entry in names["in_all"].values()) == 14_496_047_104
     assert names["rung"].is_chat and names["rung"].why.startswith("The real mistral_7b_instruct_v0.3. ")
-    assert "layers, 32 heads on 8, window None" in said and "32,768 logits out" in said
+    assert "heads: 32 on 8\nwindow: None" in said and "32,768 logits out" in said
 
 
 def test_chapter_13_with_the_8x7b(tmp_path, monkeypatch, capsys, write_hole):
