@@ -82,18 +82,6 @@ def expert_steps(ids: Tensor, n_prompt: int) -> list[set[tuple[int, int]]]:
     ]
 
 
-def let_go(model: Transformer) -> None:
-    """Give a model's memory back at once, whoever still holds it (a tool does); it can only be loaded anew after this.
-
-    Other processes want the GPU that this one has filled.
-    """
-    cache = getattr(model, "expert_cache", None)
-    for tensor in (*model.parameters(), *model.buffers(), *(() if cache is None else (cache._slots,))):
-        tensor.untyped_storage().resize_(0)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def in_processes(n: int, folder: Path, prompt: str, options: Sequence[str] = ()) -> str:
     """What `torchrun --nproc-per-node n -m minimistral generate folder prompt` writes; RuntimeError with what it said.
 

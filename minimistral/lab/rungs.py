@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from minimistral.checkpoints import load
 from minimistral.checkpoints.filling import read_record
 from minimistral.checkpoints.folder import find_checkpoint
 from minimistral.checkpoints.known_models import KNOWN_MODELS, known_model
 from minimistral.config import ModelConfig
+from minimistral.expert_stores import HostStore
 from minimistral.loading import load_planned
 from minimistral.machine import Machine, machine
 from minimistral.memory import available_bytes, bytes_needed
@@ -103,6 +106,22 @@ def find_rung(model: str, stand_in: str, weights: str | Path | None = None, mach
     if local.n_gpus > 1:
         rung.why += f" This notebook is one process, and runs {rung.alone().short()}."
     return rung
+
+
+def let_go(model: Transformer) -> None:
+    """Give a model's memory back at once, whoever still holds it (a tool does); it can only be loaded anew after this.
+
+    Other processes want the GPU that this one has filled, or the same notebook, run again, the memory. Weights that are
+    mapped from a file hold none, and stay.
+    """
+    cache = getattr(model, "expert_cache", None)
+    for tensor in (*model.parameters(), *model.buffers(), *(() if cache is None else (cache._slots,))):
+        if (storage := tensor.untyped_storage()).resizable():
+            storage.resize_(0)
+    if cache is not None and isinstance(cache.store, HostStore):
+        cache.store._flat.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _title(folder: Path) -> str:

@@ -306,8 +306,9 @@ def test_a_model_that_is_let_go_holds_nothing(fake, planned):
         model = model.float()  # mapped weights are the file's, a GPU's are its own
         tensors = [*model.parameters()]
     assert all(tensor.untyped_storage().size() for tensor in tensors)
-    real_mixture.let_go(model)
+    rungs.let_go(model)
     assert not any(tensor.untyped_storage().size() for tensor in tensors)
+    assert not planned.offload or model.expert_cache.store.nbytes == 0
 
 
 def in_place_of_python(monkeypatch, path, script):
@@ -315,6 +316,17 @@ def in_place_of_python(monkeypatch, path, script):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setattr(real_mixture.sys, "executable", str(path))
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_of_mapped_weights_nothing_is_let_go_and_of_others_all(fake, quantize):
+    """A notebook that is run again finds the memory that it took before; what is mapped took none."""
+    model, _ = load(fake, device="cpu", quantize=quantize)
+    rungs.let_go(model)
+    left = {name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.untyped_storage().size()}
+    assert ("layers.0.feed_forward.experts.0.w1.weight" in left) == (quantize is None)
+    assert not any(name.endswith((".q", ".scale")) for name in left)
+    rungs.let_go(model)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="plays torchrun by a shell script")
