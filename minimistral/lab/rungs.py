@@ -21,6 +21,7 @@ from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
 
 V1_SIZE = 32_000  # words of the first tokenizer, which the library has
+THREADS = torch.get_num_threads()  # as many as torch takes by itself: a chapter that is run again may have set one
 
 
 @dataclass

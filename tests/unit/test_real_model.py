@@ -2,7 +2,10 @@
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
+import nbformat
 import pytest
 import torch
 
@@ -282,12 +285,27 @@ def test_lengths_that_fit_count_the_cache_without_the_window(model):
 
 
 def chapter_12(kind="code"):
-    from pathlib import Path
-
-    import nbformat
-
     path = Path(__file__).parents[2] / "chapters" / "12_mistral_7b.ipynb"
     return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
+
+
+@pytest.mark.parametrize("name", ["12_mistral_7b", "13_mixtral_8x7b"])
+def test_a_rung_is_planned_with_all_threads_and_a_stand_in_runs_on_one(name):
+    """Measured on one thread, "at most" would be a half of what the model then writes. Also where the notebook is run again."""
+    path, before = Path(__file__).parents[2] / "chapters" / f"{name}.ipynb", torch.get_num_threads()
+    [source] = [cell.source for cell in nbformat.read(path, 4).cells if "rung = find_rung(" in cell.source]
+    seen = []
+
+    def find(*_):
+        seen.append(torch.get_num_threads())
+        return SimpleNamespace(why="", is_real=is_real)
+
+    try:
+        for is_real in (False, True):
+            exec(source, {"torch": torch, "THREADS": 2, "find_rung": find})
+            assert seen.pop() == 2 and torch.get_num_threads() == (2 if is_real else 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 RUNGS = {"cpu": (None, laptop()), "some layers": ([0, 2], laptop()), "several gpus": (None, CARD)}
