@@ -105,7 +105,9 @@ def draw_missed(shares: Tensor, lost: Tensor | None, kinds: Sequence[str]) -> Pi
     """Two tables (kinds, E): the share of first choices, and the bits a token lost without the expert, if measured."""
     tables = [(100 * shares, "{:.0f}", "first choices (%)")]
     most, favourite = shares.max(1)
-    busiest = ", ".join(f"{kind} {e} ({100 * share:.0f} %)" for kind, e, share in zip(kinds, favourite.tolist(), most.tolist()))
+    busiest = ", ".join(
+        f"{kind} {e} ({100 * share:.0f} %)" for kind, e, share in zip(kinds, favourite.tolist(), most.tolist())
+    )
     alt = f"The expert of the last layer that gets most first choices, by kind of text: {busiest}."
     if lost is not None:
         tables.append((lost, "{:.2f}", "bits a token lost without it"))
