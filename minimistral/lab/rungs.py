@@ -109,12 +109,14 @@ def find_rung(model: str, stand_in: str, weights: str | Path | None = None, mach
     return rung
 
 
-def let_go(model: Transformer) -> None:
+def let_go(model: Transformer | None) -> None:
     """Give a model's memory back at once, whoever still holds it (a tool does); it can only be loaded anew after this.
 
     Other processes want the GPU that this one has filled, or the same notebook, run again, the memory. Weights that are
-    mapped from a file hold none, and stay.
+    mapped from a file hold none, and stay. None: there is no model, and nothing happens.
     """
+    if model is None:
+        return
     cache = getattr(model, "expert_cache", None)
     for tensor in (*model.parameters(), *model.buffers(), *(() if cache is None else (cache._slots,))):
         if (storage := tensor.untyped_storage()).resizable():

@@ -302,7 +302,7 @@ def test_a_rung_is_planned_with_all_threads_and_a_stand_in_runs_on_one(name):
 
     try:
         for is_real in (False, True):
-            exec(source, {"torch": torch, "THREADS": 2, "find_rung": find})
+            exec(source, {"torch": torch, "THREADS": 2, "find_rung": find, "let_go": rungs.let_go})
             assert seen.pop() == 2 and torch.get_num_threads() == (2 if is_real else 1)
     finally:
         torch.set_num_threads(before)
