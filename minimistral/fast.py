@@ -244,7 +244,8 @@ def attend_by_sums(q: Tensor, cos: Tensor, sin: Tensor, k: Tensor, v: Tensor, fi
     scores = scores.masked_fill(~filled, torch.finfo(torch.float32).min)
     # The slots are summed in pieces side by side, each as if it were alone, then these. A piece's largest and total are
     # worked out for each of the D numbers anew: as in `Rows.products`, so that all of a piece is one loop.
-    piece = math.gcd(S, PIECE) if math.gcd(S, PIECE) >= PIECE // 4 else S
+    common = math.gcd(S, PIECE)
+    piece = common if common >= PIECE // 4 else S
     scores = scores.unflatten(-1, (-1, piece))[..., None, :].expand(*q.shape[:3], -1, D, -1)  # (B, G, H/G, n, D, S/n)
     largest = scores.amax(-1)
     shares = (scores - largest[..., None]).exp2()

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from minimistral.apple import has_apple_gpu
+from minimistral.checkpoints.filling import existing
 from minimistral.doctor import memory_bytes
 from minimistral.memory import available_bytes
 
@@ -53,7 +54,7 @@ def machine(measure: bool = True, folder: str | os.PathLike = ".") -> Machine:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_total=total,
         memory_free=free,
-        disk_free=shutil.disk_usage(_existing(Path(folder).expanduser())).free,
+        disk_free=shutil.disk_usage(existing(Path(folder).expanduser())).free,
         gpus=tuple(_gpus(measure, total, free)),
         bandwidth=measured_bandwidth(torch.device("cpu")) if measure else None,
     )
@@ -113,9 +114,3 @@ def _best(work: Callable[[], object], device: torch.device | None = None, repeat
             torch.accelerator.synchronize(device)
         seconds.append(time.perf_counter() - started)
     return min(seconds[1:])
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder that is there: a download's folder may not be yet."""
-    path = path.absolute()
-    return next(parent for parent in (path, *path.parents) if parent.exists())

@@ -31,7 +31,7 @@ from minimistral.checkpoints.read import (
     check_second_head,
     damaged,
     quantized_weights,
-    tokenizer_notes,
+    read_tokenizer,
 )
 from minimistral.checkpoints.room import check_groups
 from minimistral.config import ModelConfig
@@ -39,7 +39,7 @@ from minimistral.expert_stores import FileStore, HostStore, Key, Range, Record, 
 from minimistral.memory import available_bytes, bytes_needed, expert_bytes, in_bytes
 from minimistral.moe import MoE, choose_experts
 from minimistral.quantize import Int4Linear, NotFinite, QuantizedLinear, kind_of, quantize_
-from minimistral.tokenizer import Tokenizer, find_tokenizer
+from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
 
 
@@ -247,8 +247,8 @@ def load_offloaded(
     checkpoint = find_checkpoint(folder)
     files = _CheckpointExperts(checkpoint, dtype, quantize, device)
     experts = _experts_of(files.config)
-    tokenizer_path = find_tokenizer(folder)
-    tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
+    notes = list(checkpoint.notes)
+    tokenizer = read_tokenizer(folder, files.config, notes)
     if quantize == "int4":
         check_groups(files.config)
     with torch.device("meta"):
@@ -265,7 +265,7 @@ def load_offloaded(
     else:
         place = Path(experts_in).expanduser()
         store = FileStore(pack(place, record, experts, files.read, files.about), record, device)
-    for note in [*checkpoint.notes, *tokenizer_notes(tokenizer, files.config)]:
+    for note in notes:
         warnings.warn(note, stacklevel=2)
     _install(model, ExpertCache(store, record, template, capacity, device), prefetch)
     model.load_state_dict(files.others(model), strict=True, assign=True)

@@ -42,13 +42,13 @@ from minimistral.checkpoints.read import (
     check_second_head,
     damaged,
     load,
-    tokenizer_notes,
+    read_tokenizer,
 )
 from minimistral.checkpoints.room import check_room
 from minimistral.config import ModelConfig, MoEConfig
 from minimistral.quantize import Int8Linear, NotFinite, QuantizedLinear, is_quantized_name, kind_of
 from minimistral.ranks import from_first, n_ranks, rank
-from minimistral.tokenizer import Tokenizer, find_tokenizer
+from minimistral.tokenizer import Tokenizer
 from minimistral.transformer import Transformer
 
 Result = TypeVar("Result")
@@ -204,9 +204,8 @@ def _load_part(
         kind_of(quantize)  # ValueError before anything is looked for
     folder = find_folder(name_or_path)
     checkpoint = find_checkpoint(folder, layout)
-    tokenizer_path = find_tokenizer(folder)
-    tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
-    notes = [*checkpoint.notes, *tokenizer_notes(tokenizer, checkpoint.config_file.config)]
+    notes = list(checkpoint.notes)
+    tokenizer = read_tokenizer(folder, checkpoint.config_file.config, notes)
     part = _read_part(checkpoint, device, dtype, quantize, notes)
     if rank() == 0:
         for note in notes:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -54,11 +55,9 @@ def load(
     device, dtype = _device(device), _dtype(dtype)
     folder = find_folder(name_or_path, layers)
     checkpoint = find_checkpoint(folder, layout)
-    tokenizer_path = find_tokenizer(folder)
-    tokenizer = None if tokenizer_path is None else Tokenizer(tokenizer_path)
     notes = list(checkpoint.notes)
+    tokenizer = read_tokenizer(folder, checkpoint.config_file.config, notes)
     model = _load_model(checkpoint, device, dtype, quantize, layers, notes)
-    notes += tokenizer_notes(tokenizer, model.config)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return model, tokenizer
@@ -199,14 +198,18 @@ def _stored_dtype(pieces: list[Piece], catalog: dict[str, Entry], stated: str | 
     return result
 
 
-def tokenizer_notes(tokenizer: Tokenizer | None, config: ModelConfig) -> list[str]:
-    """What whoever loads a model should know of the tokenizer beside it."""
-    if tokenizer is None or tokenizer.vocab_size <= config.vocab_size:
-        return []
-    return [
-        f"{tokenizer.path}: has {tokenizer.vocab_size:,} ids, and the model knows {config.vocab_size:,}: "
-        "it will refuse the others. Is it this model's tokenizer?"
-    ]
+def read_tokenizer(folder: Path, config: ModelConfig, notes: list[str]) -> Tokenizer | None:
+    """The tokenizer beside a model's weights, if there is one; what should be known of it is added to `notes`."""
+    path = find_tokenizer(folder)
+    if path is None:
+        return None
+    tokenizer = Tokenizer(path)
+    if tokenizer.vocab_size > config.vocab_size:
+        notes.append(
+            f"{path}: has {tokenizer.vocab_size:,} ids, and the model knows {config.vocab_size:,}: "
+            "it will refuse the others. Is it this model's tokenizer?"
+        )
+    return tokenizer
 
 
 def check_second_head(catalog: dict[str, Entry], pieces: list[Piece], config: ModelConfig) -> None:

@@ -1,6 +1,6 @@
 """Chapter 03's two pictures of stored runs: what reading past the trained length loses, for retrieval and for text."""
 
-from collections.abc import Iterable
+from statistics import fmean
 
 from minimistral.lab import theme
 from minimistral.lab.picture import Picture, show
@@ -47,7 +47,7 @@ def retrieval_picture() -> Picture:
             fontsize=11,
         )
         far = "; ".join(
-            f"{name} {_mean(run[name][0][-1] for run in runs):.2f} and {_mean(run[name][1][-1] for run in runs):.2f}"
+            f"{name} {fmean(run[name][0][-1] for run in runs):.2f} and {fmean(run[name][1][-1] for run in runs):.2f}"
             for name in WAYS
         )
         return show(
@@ -76,9 +76,9 @@ def text_picture() -> Picture:
             "For this text and model, not looking further back than in training is best", x=0.01, ha="left", fontsize=11
         )
         ways = "; ".join(
-            f"{way} {_mean(run['x4'][way][0][BANDS[0]] for run in runs):.2f} to "
-            f"{_mean(run['x4'][way][0][BANDS[-1]] for run in runs):.2f}, then "
-            f"{_mean(run['x4'][way][1][BANDS[-1]] for run in runs):.2f}"
+            f"{way} {fmean(run['x4'][way][0][BANDS[0]] for run in runs):.2f} to "
+            f"{fmean(run['x4'][way][0][BANDS[-1]] for run in runs):.2f}, then "
+            f"{fmean(run['x4'][way][1][BANDS[-1]] for run in runs):.2f}"
             for way in WAYS
         )
         return show(
@@ -86,11 +86,6 @@ def text_picture() -> Picture:
             f"Bits a byte, {len(runs)} seeds, from the first stretch of the text to the last, and in the last after 20 steps of "
             f"tuning: {ways}. At the end the window is the lowest.",
         )
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def _lines(axes, x, values: list[list[float]], colour: str) -> None:

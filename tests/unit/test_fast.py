@@ -410,8 +410,8 @@ def compiled_step(model, max_context):
     cache, token = model.make_cache(1, max_context), torch.tensor([3])
     logits, codes = run_and_get_code(decoder.step, token)
     assert_close(logits, model(token[None], cache=cache)[0], rtol=1e-4, atol=1e-4)
-    shapes = [re.findall(r"empty_strided_cpu\(\((.*?)\), ", code) for code in codes]
-    return codes, [[tuple(map(int, shape.replace(",", " ").split())) for shape in shapes] for shapes in shapes]
+    found = [re.findall(r"empty_strided_cpu\(\((.*?)\), ", code) for code in codes]
+    return codes, [[tuple(map(int, shape.replace(",", " ").split())) for shape in shapes] for shapes in found]
 
 
 @needs_compiler
