@@ -247,9 +247,9 @@ def test_a_certificate_that_is_not_trusted_is_no_matter_of_patience(server, fetc
 
     session, n = get_session(), 0
 
-    def distrust(*args, **options):
+    def distrust(url, *args, **options):
         nonlocal n
-        n += 1
+        n += str(url).startswith(server.endpoint)  # the library asks once a process for something of its own, elsewhere
         http = sys.modules[type(session).__module__.partition(".")[0]]
         raise http.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate in certificate chain")
 
